@@ -1,0 +1,71 @@
+// Where volumes come from. An implementation allocates storage and makes it appear as a block device on
+// this node; it knows nothing of encryption beyond the room that a header takes.
+#ifndef CRYPTVOL_BLOCK_BACKEND_H_
+#define CRYPTVOL_BLOCK_BACKEND_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "block/format_record.h"
+
+namespace cryptvol::block {
+
+struct VolumeSpec {
+  std::string volume_id;       // safe as a file name: [A-Za-z0-9][A-Za-z0-9._-]{0,127}
+  std::string name;            // the CreateVolume name; any bytes, up to 128
+  uint64_t capacity_bytes = 0; // what the user can use
+  uint64_t header_bytes = 0;   // added on top for the LUKS header; 0 for a plain volume
+  std::map<std::string, std::string> parameters;  // the StorageClass's, kept to compare repeats
+};
+
+struct VolumeInfo {
+  VolumeSpec spec;
+  bool attached = false;
+};
+
+// Thread-safe. Every call may be repeated, also after a crash in the middle of the first one; per volume
+// the caller makes sure that one call runs at a time.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // As in --backend: "loop:/var/lib/cryptvol".
+  virtual std::string name() const = 0;
+
+  // Keeps a second driver from serving the same storage, until this object goes away: FAILED_PRECONDITION
+  // when one does. The command-line tools work beside the driver and do not call it.
+  virtual absl::Status LockForDriver() { return absl::OkStatus(); }
+
+  // A volume that reads zero. RESOURCE_EXHAUSTED when the backend has no room. When the volume exists
+  // already, its info (the caller compares it with what was asked).
+  virtual absl::StatusOr<VolumeInfo> Create(const VolumeSpec& spec) = 0;
+
+  // Absent is success. FAILED_PRECONDITION while it is attached.
+  virtual absl::Status Delete(const std::string& volume_id) = 0;
+
+  virtual absl::StatusOr<VolumeInfo> Get(const std::string& volume_id) = 0;  // NOT_FOUND
+
+  virtual absl::StatusOr<std::vector<VolumeInfo>> List() = 0;  // by volume id, ascending
+
+  // Bytes that new volumes may still take, with what existing ones were promised set aside.
+  virtual absl::StatusOr<uint64_t> AvailableBytes() = 0;
+
+  // The path of the block device, attaching it if need be. NOT_FOUND; FAILED_PRECONDITION when it is
+  // attached the other way (read-only or not).
+  virtual absl::StatusOr<std::string> Attach(const std::string& volume_id, bool read_only) = 0;
+
+  // Absent, and not attached, are success. FAILED_PRECONDITION while something has it open.
+  virtual absl::Status Detach(const std::string& volume_id) = 0;
+
+  // The record of the first format, durable when the call returns.
+  virtual absl::StatusOr<FormatRecord> LoadFormatRecord(const std::string& volume_id) = 0;
+  virtual absl::Status StoreFormatRecord(const std::string& volume_id, const FormatRecord& record) = 0;
+};
+
+}  // namespace cryptvol::block
+
+#endif  // CRYPTVOL_BLOCK_BACKEND_H_

@@ -1,0 +1,18 @@
+// From a --backend option to the backend it names.
+#ifndef CRYPTVOL_BLOCK_BACKEND_FACTORY_H_
+#define CRYPTVOL_BLOCK_BACKEND_FACTORY_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "block/backend.h"
+
+namespace cryptvol::block {
+
+// "loop:/var/lib/cryptvol". INVALID_ARGUMENT, naming the known kinds, for anything else.
+absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const std::string& spec);
+
+}  // namespace cryptvol::block
+
+#endif  // CRYPTVOL_BLOCK_BACKEND_FACTORY_H_

@@ -1,0 +1,71 @@
+// Volumes as sparse files of one directory on this node.
+//
+// DIR/volumes/ID.img is the volume, DIR/volumes/ID.json what is known of it. The image comes first
+// when a volume is made, so an image alone is a creation that was cut short; it goes first when a
+// volume is deleted, so metadata alone is a deletion that was cut short, and the volume stays
+// listed until a repeat ends it. DIR/lock is held by the driver.
+#ifndef CRYPTVOL_BLOCK_LOOP_BACKEND_H_
+#define CRYPTVOL_BLOCK_LOOP_BACKEND_H_
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "block/backend.h"
+#include "block/loop_metadata.h"
+
+namespace cryptvol::block {
+
+// Metadata that cannot be read, and an image that vanished or has another size than its metadata
+// says, are DATA_LOSS everywhere, naming the file: never an absent volume.
+class LoopBackend final : public Backend {
+ public:
+  // Makes the directory (an absolute path) if need be.
+  static absl::StatusOr<std::unique_ptr<LoopBackend>> Open(const std::string& directory);
+
+  std::string name() const override { return "loop:" + directory_; }
+  absl::Status LockForDriver() override;
+  // Refuses to replace an image without metadata that has data in it (FAILED_PRECONDITION): that is
+  // no unfinished creation.
+  absl::StatusOr<VolumeInfo> Create(const VolumeSpec& spec) override;
+  // Detaches the volume, if nothing has it open, before deleting it.
+  absl::Status Delete(const std::string& volume_id) override;
+  absl::StatusOr<VolumeInfo> Get(const std::string& volume_id) override;
+  // One unreadable metadata file fails the list: a list without that volume would say that it is
+  // gone.
+  absl::StatusOr<std::vector<VolumeInfo>> List() override;
+  absl::StatusOr<uint64_t> AvailableBytes() override;
+  absl::StatusOr<std::string> Attach(const std::string& volume_id, bool read_only) override;
+  absl::Status Detach(const std::string& volume_id) override;
+  absl::StatusOr<FormatRecord> LoadFormatRecord(const std::string& volume_id) override;
+  // FAILED_PRECONDITION when the record would go back from kFormatted.
+  absl::Status StoreFormatRecord(const std::string& volume_id, const FormatRecord& record) override;
+
+ private:
+  explicit LoopBackend(std::string directory)
+      : directory_(std::move(directory)), volumes_(directory_ + "/volumes") {}
+
+  absl::Status CheckDirectory() const;
+  std::string ImagePath(const std::string& volume_id) const;
+  std::string MetadataPath(const std::string& volume_id) const;
+  absl::StatusOr<LoopMetadata> LoadMetadata(const std::string& volume_id) const;
+  absl::Status StoreMetadata(const LoopMetadata& metadata) const;
+  absl::Status CheckImage(const VolumeSpec& spec) const;
+  absl::Status CheckRoom(const VolumeSpec& spec);
+  absl::Status RemoveUnfinishedImage(const std::string& volume_id) const;
+  absl::Status CreateImage(const VolumeSpec& spec) const;
+  absl::Status RemoveTemporaries(const std::string& volume_id) const;
+
+  const std::string directory_;
+  const std::string volumes_;
+  std::mutex create_mutex_;  // from the look at the room until the new image counts against it
+  UniqueFd lock_;
+};
+
+}  // namespace cryptvol::block
+
+#endif  // CRYPTVOL_BLOCK_LOOP_BACKEND_H_

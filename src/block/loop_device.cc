@@ -1,0 +1,238 @@
+#include "block/loop_device.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "base/deadline.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "block/device_report.h"
+#include "block/directory.h"
+#include "block/users.h"
+
+namespace cryptvol::block {
+namespace {
+
+constexpr uint32_t kSectorBytes = 512;
+// Others may take the free device that the kernel just named.
+constexpr int kAttachAttempts = 64;
+// udev opens a device for a moment whenever something about it changes, and a filesystem lets go of
+// it a moment after its last user is gone.
+constexpr std::chrono::seconds kDetachPatience(1);
+constexpr std::chrono::milliseconds kFirstPause(1);
+constexpr std::chrono::milliseconds kLongestPause(50);
+
+struct BoundLoop {
+  std::string path;
+  UniqueFd fd;  // while it is open, the device cannot be bound to another file
+  loop_info64 info = {};
+
+  bool read_only() const { return (info.lo_flags & LO_FLAGS_READ_ONLY) != 0; }
+};
+
+// An image to look for, whether or not it still exists.
+struct Image {
+  std::string path;  // resolved
+  std::optional<struct stat> inode;
+};
+
+absl::StatusOr<Image> LookAtImage(const std::string& path) {
+  std::error_code error;
+  Image image = {.path = std::filesystem::weakly_canonical(path, error).string(), .inode = {}};
+  if (error) return ErrnoStatus(error.value(), "resolve the path " + path);
+  struct stat inode;
+  if (::stat(image.path.c_str(), &inode) == 0) {
+    image.inode = inode;
+  } else if (errno != ENOENT) {
+    return ErrnoStatus(errno, "look at " + image.path);
+  }
+  return image;
+}
+
+// By what /sys says of the file that is attached to a device: no device has to be opened for that.
+bool MayBe(const Image& image, std::string_view backing_file) {
+  constexpr std::string_view kDeleted = " (deleted)";
+  const bool deleted = backing_file.ends_with(kDeleted);
+  if (deleted) backing_file.remove_suffix(kDeleted.size());
+  if (!image.inode) return deleted && backing_file == image.path;
+  // The directory's path depends on the mount namespace in which the file was attached.
+  return std::filesystem::path(backing_file).filename() ==
+         std::filesystem::path(image.path).filename();
+}
+
+bool Is(const Image& image, const loop_info64& info) {
+  return !image.inode ||
+         (info.lo_device == image.inode->st_dev && info.lo_inode == image.inode->st_ino);
+}
+
+// An absent node is this container's fault, and must not read as an absent volume (NOT_FOUND).
+absl::Status NodeError(int error, const std::string& node) {
+  if (error != ENOENT) return ErrnoStatus(error, "open " + node);
+  return FailedPrecondition(
+      "open {}: it is not there; load the kernel module loop, and give the container the host's "
+      "/dev",
+      node);
+}
+
+absl::StatusOr<UniqueFd> OpenNode(const std::string& node, int flags) {
+  UniqueFd fd(TEMP_FAILURE_RETRY(::open(node.c_str(), flags | O_CLOEXEC)));
+  if (!fd.valid()) return NodeError(errno, node);
+  return fd;
+}
+
+// Nothing when the device is bound to another file, or to none any more.
+absl::StatusOr<std::optional<BoundLoop>> OpenIfBoundTo(const Image& image,
+                                                       const std::string& name) {
+  BoundLoop loop = {.path = "/dev/" + name, .fd = {}, .info = {}};
+  loop.fd.Reset(TEMP_FAILURE_RETRY(::open(loop.path.c_str(), O_RDONLY | O_CLOEXEC)));
+  if (!loop.fd.valid() || ::ioctl(loop.fd.get(), LOOP_GET_STATUS64, &loop.info) != 0) {
+    if (errno == ENXIO) return std::nullopt;
+    return NodeError(errno, loop.path);
+  }
+  if (!Is(image, loop.info)) return std::nullopt;
+  return loop;
+}
+
+absl::StatusOr<std::optional<BoundLoop>> OpenLoopOf(const Image& image) {
+  CV_ASSIGN_OR_RETURN(const auto names, ListDirectory("/sys/block"));
+  for (const std::string& name : names) {
+    if (!name.starts_with("loop")) continue;
+    auto file = ReadSmallFile(fmt::format("/sys/block/{}/loop/backing_file", name));
+    if (!file.ok()) continue;  // not attached
+    if (file->ends_with('\n')) file->pop_back();
+    if (!MayBe(image, *file)) continue;
+    CV_ASSIGN_OR_RETURN(std::optional<BoundLoop> loop, OpenIfBoundTo(image, name));
+    if (loop) return loop;
+  }
+  return std::nullopt;
+}
+
+// A detach that was cut short may have left the mark that lets the kernel detach the device by
+// itself when the last user closes it.
+absl::Status KeepAttached(BoundLoop& loop) {
+  if ((loop.info.lo_flags & LO_FLAGS_AUTOCLEAR) == 0) return absl::OkStatus();
+  loop.info.lo_flags &= ~uint32_t{LO_FLAGS_AUTOCLEAR};
+  if (::ioctl(loop.fd.get(), LOOP_SET_STATUS64, &loop.info) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, "keep " + loop.path + " attached");
+}
+
+absl::StatusOr<std::string> Reuse(BoundLoop loop, const std::string& image, uint64_t image_bytes,
+                                  LoopOptions options) {
+  const std::string attempt = "attach " + image;
+  if (loop.read_only() != options.read_only) {
+    return FailedPrecondition("{}: it is attached {} as {}; detach that first", attempt,
+                              loop.read_only() ? "read-only" : "writable", loop.path);
+  }
+  uint64_t bytes = 0;
+  if (::ioctl(loop.fd.get(), BLKGETSIZE64, &bytes) != 0) {
+    return ErrnoStatus(errno, "ask for the size of " + loop.path);
+  }
+  if (loop.info.lo_offset != 0 || bytes != image_bytes / kSectorBytes * kSectorBytes) {
+    return FailedPrecondition("{}: {} shows {} bytes from byte {} of its {}; detach that first",
+                              attempt, loop.path, bytes, loop.info.lo_offset, image_bytes);
+  }
+  CV_RETURN_IF_ERROR(KeepAttached(loop));
+  return loop.path;
+}
+
+absl::StatusOr<std::string> FreeLoopPath() {
+  CV_ASSIGN_OR_RETURN(const UniqueFd control, OpenNode("/dev/loop-control", O_RDWR));
+  const int number = ::ioctl(control.get(), LOOP_CTL_GET_FREE);
+  if (number >= 0) return fmt::format("/dev/loop{}", number);
+  return MakeStatus(
+      absl::StatusCode::kResourceExhausted,
+      "attach a file: the kernel has no free loop device ({}); see the limit max_loop",
+      ErrnoName(errno));
+}
+
+// False when somebody else was faster.
+absl::StatusOr<bool> Bind(const std::string& path, int image, LoopOptions options) {
+  CV_ASSIGN_OR_RETURN(const UniqueFd device, OpenNode(path, O_RDWR));
+  loop_config config = {};
+  config.fd = static_cast<uint32_t>(image);
+  // Left to itself, the kernel takes the sector size of the disk below: a volume could then not
+  // move to a node with other disks, since partition tables and O_DIRECT writers depend on it.
+  config.block_size = kSectorBytes;
+  config.info.lo_flags =
+      (options.read_only ? LO_FLAGS_READ_ONLY : 0) | (options.direct_io ? LO_FLAGS_DIRECT_IO : 0);
+  if (::ioctl(device.get(), LOOP_CONFIGURE, &config) == 0) return true;
+  if (errno == EBUSY) return false;
+  return ErrnoStatus(errno, "attach a file to " + path);
+}
+
+// Undoes what detaching a device in use begins, and says who uses it.
+absl::Status Refuse(BoundLoop& loop, const Image& image) {
+  CV_RETURN_IF_ERROR(KeepAttached(loop));
+  struct stat node;
+  if (::fstat(loop.fd.get(), &node) != 0) return ErrnoStatus(errno, "look at " + loop.path);
+  return FailedPrecondition("detach {} from {}: it is in use: {}", loop.path, image.path,
+                            UsersPhrase(ToDeviceNumber(node.st_rdev)));
+}
+
+// Begins to detach the device, unless a mount or a mapping claims it. While others have it open,
+// the kernel answers "done" too, and detaches it when the last of them closes it.
+absl::Status ClearUnlessClaimed(const BoundLoop& loop) {
+  const UniqueFd exclusive(
+      TEMP_FAILURE_RETRY(::open(loop.path.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC)));
+  if (!exclusive.valid()) {
+    return errno == EBUSY ? absl::OkStatus() : ErrnoStatus(errno, "open " + loop.path);
+  }
+  if (::ioctl(loop.fd.get(), LOOP_CLR_FD) == 0 || errno == ENXIO) return absl::OkStatus();
+  return ErrnoStatus(errno, "detach " + loop.path);
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<LoopDevice>> FindLoop(const std::string& path) {
+  CV_ASSIGN_OR_RETURN(const Image image, LookAtImage(path));
+  CV_ASSIGN_OR_RETURN(const auto loop, OpenLoopOf(image));
+  if (!loop) return std::nullopt;
+  return LoopDevice{.path = loop->path, .read_only = loop->read_only()};
+}
+
+absl::StatusOr<std::string> AttachLoop(const std::string& path, LoopOptions options) {
+  CV_ASSIGN_OR_RETURN(const Image image, LookAtImage(path));
+  if (!image.inode) return ErrnoStatus(ENOENT, "attach " + path);
+  CV_ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, options.read_only ? O_RDONLY : O_RDWR));
+  CV_ASSIGN_OR_RETURN(auto existing, OpenLoopOf(image));
+  if (existing) {
+    const auto image_bytes = static_cast<uint64_t>(image.inode->st_size);
+    return Reuse(*std::move(existing), image.path, image_bytes, options);
+  }
+  for (int attempt = 0; attempt < kAttachAttempts; ++attempt) {
+    CV_ASSIGN_OR_RETURN(std::string device, FreeLoopPath());
+    CV_ASSIGN_OR_RETURN(const bool bound, Bind(device, file.get(), options));
+    if (bound) return device;
+  }
+  return MakeStatus(absl::StatusCode::kUnavailable,
+                    "attach {}: others took each of {} free loop devices first; try again", path,
+                    kAttachAttempts);
+}
+
+absl::Status DetachLoop(const std::string& path) {
+  CV_ASSIGN_OR_RETURN(const Image image, LookAtImage(path));
+  const Deadline deadline = Deadline::After(kDetachPatience);
+  for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    CV_ASSIGN_OR_RETURN(auto loop, OpenLoopOf(image));
+    if (!loop) return absl::OkStatus();
+    if (deadline.expired()) return Refuse(*loop, image);
+    CV_RETURN_IF_ERROR(ClearUnlessClaimed(*loop));
+    loop.reset();  // the kernel detaches it now, if nobody else has it open
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+}  // namespace cryptvol::block

@@ -1,0 +1,45 @@
+// Regular files as block devices.
+//
+// An image is known by its inode, so it is found again under another path, in another mount
+// namespace and by another process. Callers make sure that one call runs at a time for an image.
+#ifndef CRYPTVOL_BLOCK_LOOP_DEVICE_H_
+#define CRYPTVOL_BLOCK_LOOP_DEVICE_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace cryptvol::block {
+
+struct LoopOptions {
+  bool read_only = false;
+  // Reads and writes of the image bypass the page cache: one copy in memory in place of two, and a
+  // flush that is one. Filesystems without it (tmpfs) are used without it.
+  bool direct_io = true;
+};
+
+struct LoopDevice {
+  std::string path;  // "/dev/loop3"
+  bool read_only = false;
+};
+
+// The device that the image is attached to. An image that was deleted while attached is found by
+// its path. Devices that hold files of other names are not opened.
+absl::StatusOr<std::optional<LoopDevice>> FindLoop(const std::string& image);
+
+// Attaches the image, or finds that it is attached already, and gives the device's path. The device
+// has sectors of 512 bytes on every disk, and stays until DetachLoop or the next boot.
+//  NOT_FOUND            no such image
+//  FAILED_PRECONDITION  it is attached the other way (read-only or not), or not as a whole
+//  RESOURCE_EXHAUSTED   no loop device is free
+absl::StatusOr<std::string> AttachLoop(const std::string& image, LoopOptions options = {});
+
+// Not attached is success. FAILED_PRECONDITION, naming the users, while something has the device
+// open; it then stays attached.
+absl::Status DetachLoop(const std::string& image);
+
+}  // namespace cryptvol::block
+
+#endif  // CRYPTVOL_BLOCK_LOOP_DEVICE_H_

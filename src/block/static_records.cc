@@ -1,0 +1,86 @@
+#include "block/static_records.h"
+
+#include <openssl/sha.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "base/atomic_file.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "block/directory.h"
+#include "block/json_object.h"
+
+namespace cryptvol::block {
+namespace {
+
+constexpr uint64_t kVersion = 1;
+
+std::string HexSha256(const std::string& text) {
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
+  ::SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
+  std::string hex;
+  for (unsigned char byte : digest) hex += fmt::format("{:02x}", byte);
+  return hex;
+}
+
+absl::StatusOr<FormatRecord> Parse(std::string_view text, const std::string& volume_id) {
+  CV_ASSIGN_OR_RETURN(const auto object, ParseObject(text, {"version", "volume_id", "record"}));
+  CV_ASSIGN_OR_RETURN(const uint64_t version, UnsignedField(object, "version"));
+  if (version != kVersion) {
+    return InvalidArgument("it is of version {}, this program knows version {}", version, kVersion);
+  }
+  CV_ASSIGN_OR_RETURN(const std::string id, StringField(object, "volume_id"));
+  if (id != volume_id) return InvalidArgument("it is of volume \"{}\"", id);
+  return ParseFormatRecord(object["record"].dump());
+}
+
+}  // namespace
+
+absl::StatusOr<StaticRecords> StaticRecords::Open(const std::string& directory) {
+  if (!directory.starts_with('/')) {
+    return InvalidArgument("keep records in \"{}\": it is no absolute path", directory);
+  }
+  CV_RETURN_IF_ERROR(MakeDirectories(directory));
+  return StaticRecords(directory);
+}
+
+std::string StaticRecords::PathOf(const std::string& volume_id) const {
+  return fmt::format("{}/{}.json", directory_, HexSha256(volume_id));
+}
+
+absl::StatusOr<FormatRecord> StaticRecords::Load(const std::string& volume_id) const {
+  const std::string path = PathOf(volume_id);
+  auto text = ReadSmallFile(path);
+  if (absl::IsNotFound(text.status())) {
+    // Without its directory, a record is lost, not absent.
+    if (::access(directory_.c_str(), X_OK) == 0) return FormatRecord{};
+    return ErrnoStatus(errno, "look for records in " + directory_);
+  }
+  CV_RETURN_IF_ERROR(text);
+  auto record = Parse(*text, volume_id);
+  if (record.ok()) return record;
+  return MakeStatus(
+      absl::StatusCode::kDataLoss,
+      "read what is known of the volume's first format in {}: {}; put the file back from "
+      "a copy; deleting it makes the volume one that was never formatted",
+      path, Message(record.status()));
+}
+
+absl::Status StaticRecords::Store(const std::string& volume_id, const FormatRecord& record) const {
+  CV_ASSIGN_OR_RETURN(const FormatRecord current, Load(volume_id));
+  CV_RETURN_IF_ERROR(CheckSuccessor(current, record));
+  CV_ASSIGN_OR_RETURN(const std::string text,
+                      SerializeJson({
+                          {"version", kVersion},
+                          {"volume_id", volume_id},
+                          {"record", nlohmann::json::parse(SerializeFormatRecord(record))},
+                      }));
+  return WriteFileAtomically(PathOf(volume_id), text);
+}
+
+absl::Status StaticRecords::Remove(const std::string& volume_id) const {
+  return RemoveFileDurably(PathOf(volume_id));
+}
+
+}  // namespace cryptvol::block

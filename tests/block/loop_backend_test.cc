@@ -1,0 +1,419 @@
+#include "block/loop_backend.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "base/atomic_file.h"
+#include "base/unique_fd.h"
+#include "block/inspect.h"
+#include "testing.h"
+
+namespace cryptvol::block {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr auto kPrecondition = absl::StatusCode::kFailedPrecondition;
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
+VolumeSpec Spec(const std::string& id, uint64_t capacity = 8 * kMiB) {
+  return {.volume_id = id,
+          .name = "pvc / \"" + id + "\" \xc3\xa9",
+          .capacity_bytes = capacity,
+          .header_bytes = 16 * kMiB,
+          .parameters = {{"encrypted", "true"}, {"mkfsOptions", "-m 0"}}};
+}
+
+class LoopBackendTest : public testing::Test {
+ protected:
+  LoopBackendTest() : directory_(scratch_ / "backend"), backend_(OpenAgain()) {}
+  ~LoopBackendTest() override {
+    for (const std::string& name : NamesIn(directory_ + "/volumes")) {
+      if (name.ends_with(".img")) {
+        EXPECT_THAT(backend_->Detach(name.substr(0, name.size() - 4)), IsOk());
+      }
+    }
+  }
+
+  // As a driver that was started again sees the directory.
+  std::unique_ptr<LoopBackend> OpenAgain() {
+    auto backend = LoopBackend::Open(directory_);
+    EXPECT_THAT(backend, IsOk());
+    return *std::move(backend);
+  }
+  std::string File(const std::string& name) { return directory_ + "/volumes/" + name; }
+  std::vector<std::string> Files() { return NamesIn(directory_ + "/volumes"); }
+
+  ScratchDirectory scratch_;
+  std::string directory_;
+  std::unique_ptr<LoopBackend> backend_;
+};
+
+// A volume has room for its header on top, takes no space, is private, and is known after a
+// restart.
+TEST_F(LoopBackendTest, CreatesAVolume) {
+  auto info = backend_->Create(Spec("v1"));
+  ASSERT_THAT(info, IsOk());
+  EXPECT_FALSE(info->attached);
+  struct stat image = {};
+  ASSERT_EQ(::stat(File("v1.img").c_str(), &image), 0);
+  EXPECT_EQ(static_cast<uint64_t>(image.st_size), 24 * kMiB);
+  EXPECT_EQ(image.st_blocks, 0);
+  EXPECT_EQ(image.st_mode & 0777, 0600u);
+  struct stat metadata = {};
+  ASSERT_EQ(::stat(File("v1.json").c_str(), &metadata), 0);
+  EXPECT_EQ(metadata.st_mode & 0777, 0600u);
+  struct stat volumes = {};
+  ASSERT_EQ(::stat(File("").c_str(), &volumes), 0);
+  EXPECT_EQ(volumes.st_mode & 0777, 0700u);
+
+  auto known = OpenAgain()->Get("v1");
+  ASSERT_THAT(known, IsOk());
+  EXPECT_EQ(known->spec.name, Spec("v1").name);
+  EXPECT_EQ(known->spec.capacity_bytes, 8 * kMiB);
+  EXPECT_EQ(known->spec.header_bytes, 16 * kMiB);
+  EXPECT_EQ(known->spec.parameters, Spec("v1").parameters);
+}
+
+// A repeat, with the same size or another, gives the volume that exists and does not touch it.
+TEST_F(LoopBackendTest, CreateCanBeRepeated) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  WriteAt(File("v1.img"), 0, "data");
+  auto repeat = OpenAgain()->Create(Spec("v1", 32 * kMiB));
+  ASSERT_THAT(repeat, IsOk());
+  EXPECT_EQ(repeat->spec.capacity_bytes, 8 * kMiB);
+  auto text = ReadSmallFile(File("v1.img"), 32 * kMiB);
+  ASSERT_THAT(text, IsOk());
+  EXPECT_THAT(*text, testing::StartsWith("data"));
+}
+
+// An id that is no safe file name is refused by every call.
+TEST_F(LoopBackendTest, RefusesUnsafeIds) {
+  for (const std::string& id :
+       {std::string(), std::string("../x"), std::string("a/b"), std::string(".hidden"),
+        std::string("a b"), std::string(129, 'a'), std::string("a\0b", 3)}) {
+    EXPECT_THAT(backend_->Create(Spec(id)), Fails(kInvalid, "volume id"));
+    EXPECT_THAT(backend_->Delete(id), Fails(kInvalid, "volume id"));
+    EXPECT_THAT(backend_->Get(id), Fails(kInvalid, "volume id"));
+    EXPECT_THAT(backend_->Attach(id, false), Fails(kInvalid, "volume id"));
+    EXPECT_THAT(backend_->Detach(id), Fails(kInvalid, "volume id"));
+    EXPECT_THAT(backend_->LoadFormatRecord(id), Fails(kInvalid, "volume id"));
+    EXPECT_THAT(backend_->StoreFormatRecord(id, {}), Fails(kInvalid, "volume id"));
+  }
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+// Sizes that cannot be, and sums that overflow, are refused and leave nothing.
+TEST_F(LoopBackendTest, RefusesImpossibleSizes) {
+  VolumeSpec overflow = Spec("v1", ~uint64_t{0} - 511);
+  EXPECT_THAT(backend_->Create(overflow), Fails(kInvalid, "no possible size"));
+  overflow = Spec("v1");
+  overflow.header_bytes = ~uint64_t{0} - 511;
+  EXPECT_THAT(backend_->Create(overflow), Fails(kInvalid, "no possible size"));
+  EXPECT_THAT(backend_->Create(Spec("v1", 0)), Fails(kInvalid, "no possible size"));
+  EXPECT_THAT(backend_->Create(Spec("v1", 4097)), Fails(kInvalid, "no possible size"));
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+// A name that cannot be stored is refused before anything is made.
+TEST_F(LoopBackendTest, RefusesANameThatIsNotUtf8) {
+  VolumeSpec spec = Spec("v1");
+  spec.name = "\xff";
+  EXPECT_THAT(backend_->Create(spec), Fails(kInvalid, "UTF-8"));
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+// An image without metadata is a creation that was cut short: a repeat ends it, with the size it
+// asks for.
+TEST_F(LoopBackendTest, CreateEndsAnUnfinishedCreation) {
+  MakeImage(File("v1.img"), 3 * kMiB);
+  MakeImage(File("v1.json.tmpAbC123"), 10);
+  EXPECT_THAT(*backend_->List(), IsEmpty());
+  EXPECT_THAT(backend_->Get("v1"), Fails(absl::StatusCode::kNotFound, "no such volume"));
+  EXPECT_THAT(backend_->Attach("v1", false), Fails(absl::StatusCode::kNotFound, "no such volume"));
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  EXPECT_EQ(std::filesystem::file_size(File("v1.img")), 24 * kMiB);
+  EXPECT_THAT(backend_->Get("v1"), IsOk());
+  EXPECT_THAT(backend_->Delete("v1"), IsOk());
+  EXPECT_THAT(Files(), IsEmpty()) << "the temporary file of the first attempt was left";
+}
+
+// An image without metadata but with data is no unfinished creation: it is never replaced.
+TEST_F(LoopBackendTest, CreateDoesNotReplaceData) {
+  MakeImage(File("v1.img"), 24 * kMiB);
+  WriteAt(File("v1.img"), 20 * kMiB, "data");
+  EXPECT_THAT(backend_->Create(Spec("v1")), Fails(kPrecondition, File("v1.img")));
+  EXPECT_EQ(std::filesystem::file_size(File("v1.img")), 24 * kMiB);
+  EXPECT_THAT(Files(), ElementsAre("v1.img"));
+}
+
+// Deleting removes every trace, can be repeated, and ends a deletion that was cut short.
+TEST_F(LoopBackendTest, DeleteCanBeRepeated) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  ASSERT_THAT(backend_->Create(Spec("v10")), IsOk());
+  EXPECT_THAT(backend_->Delete("v1"), IsOk());
+  EXPECT_THAT(backend_->Delete("v1"), IsOk());
+  EXPECT_THAT(Files(), ElementsAre("v10.img", "v10.json"));
+
+  std::filesystem::remove(File("v10.img"));  // the first half of a deletion
+  EXPECT_THAT(backend_->Create(Spec("v10")), Fails(absl::StatusCode::kDataLoss, "it is gone"));
+  EXPECT_THAT(backend_->Delete("v10"), IsOk());
+  EXPECT_THAT(Files(), IsEmpty());
+  EXPECT_THAT(backend_->Create(Spec("v10")), IsOk());
+}
+
+// Deleting leaves alone what belongs to an id that begins like its own.
+TEST_F(LoopBackendTest, DeleteKeepsToItsOwnFiles) {
+  ASSERT_THAT(backend_->Create(Spec("v.json.tmpabcdef")), IsOk());
+  ASSERT_THAT(backend_->Create(Spec("v")), IsOk());
+  EXPECT_THAT(backend_->Delete("v"), IsOk());
+  EXPECT_THAT(Files(), ElementsAre("v.json.tmpabcdef.img", "v.json.tmpabcdef.json"));
+}
+
+// A volume appears as a device of its full size, again and again at the same place, until detached.
+TEST_F(LoopBackendTest, AttachesAndDetaches) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  auto path = backend_->Attach("v1", false);
+  ASSERT_THAT(path, IsOk());
+  EXPECT_TRUE(backend_->Get("v1")->attached);
+  EXPECT_EQ(*OpenAgain()->Attach("v1", false), *path);
+  EXPECT_THAT(backend_->Attach("v1", true), Fails(kPrecondition, "attached writable"));
+  {
+    auto device = OpenDevice(*path);
+    ASSERT_THAT(device, IsOk());
+    EXPECT_EQ(device->report.size_bytes, 24 * kMiB);
+    ASSERT_THAT(ProbeContents(*device), IsOk());
+    EXPECT_EQ(device->report.contents, Contents::kBlank);
+  }
+  EXPECT_THAT(backend_->Detach("v1"), IsOk());
+  EXPECT_THAT(backend_->Detach("v1"), IsOk());
+  EXPECT_FALSE(backend_->Get("v1")->attached);
+  EXPECT_THAT(backend_->Detach("absent"), IsOk());
+}
+
+// What is written to the device is there after it was detached and attached again.
+TEST_F(LoopBackendTest, KeepsData) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  auto path = backend_->Attach("v1", false);
+  ASSERT_THAT(path, IsOk());
+  WriteAt(*path, 24 * kMiB - 4, "tail");
+  ASSERT_THAT(backend_->Detach("v1"), IsOk());
+  path = backend_->Attach("v1", true);
+  ASSERT_THAT(path, IsOk());
+  std::array<uint8_t, 4> tail;
+  auto fd = OpenFile(*path, O_RDONLY);
+  ASSERT_THAT(fd, IsOk());
+  ASSERT_THAT(ReadFullyAt(fd->get(), tail, 24 * kMiB - 4, *path), IsOk());
+  EXPECT_THAT(tail, ElementsAre('t', 'a', 'i', 'l'));
+}
+
+// A volume that is in use is not deleted; one that is merely attached is detached and deleted.
+TEST_F(LoopBackendTest, DeleteOfAnAttachedVolume) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  auto path = backend_->Attach("v1", false);
+  ASSERT_THAT(path, IsOk());
+  {
+    TestProcess user([&] { return ::open(path->c_str(), O_RDONLY) >= 0; });
+    EXPECT_THAT(backend_->Delete("v1"), Fails(kPrecondition, "has the device open"));
+    EXPECT_THAT(backend_->Detach("v1"), Fails(kPrecondition, "has the device open"));
+    EXPECT_TRUE(backend_->Get("v1")->attached);
+  }
+  EXPECT_THAT(backend_->Delete("v1"), IsOk());
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+// An image that vanished, or changed its size, is a loss that names both files.
+TEST_F(LoopBackendTest, ChangedImageIsALoss) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  ASSERT_EQ(::truncate(File("v1.img").c_str(), 23 * kMiB), 0);
+  auto attached = backend_->Attach("v1", false);
+  EXPECT_THAT(attached, Fails(absl::StatusCode::kDataLoss, File("v1.img")));
+  EXPECT_THAT(Message(attached.status()), HasSubstr(File("v1.json")));
+  std::filesystem::remove(File("v1.img"));
+  EXPECT_THAT(backend_->Attach("v1", false), Fails(absl::StatusCode::kDataLoss, "it is gone"));
+}
+
+// Metadata that cannot be read is a loss for every call that needs it: never an absent volume.
+// Deleting needs none of it.
+TEST_F(LoopBackendTest, DamagedMetadataIsALoss) {
+  constexpr auto kLoss = absl::StatusCode::kDataLoss;
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  auto good = ReadSmallFile(File("v1.json"));
+  ASSERT_THAT(good, IsOk());
+  std::string next_version = *good;
+  next_version.replace(next_version.find("\"version\": 1"), 12, "\"version\": 2");
+  for (const std::string& text :
+       {std::string(), std::string("{}"), good->substr(0, good->size() / 2),
+        std::string(good->size(), '\0'), next_version}) {
+    ASSERT_THAT(WriteFileAtomically(File("v1.json"), text), IsOk());
+    EXPECT_THAT(backend_->Get("v1"), Fails(kLoss, File("v1.json")));
+    EXPECT_THAT(backend_->Create(Spec("v1")), Fails(kLoss, File("v1.json")));
+    EXPECT_THAT(backend_->Attach("v1", false), Fails(kLoss, File("v1.json")));
+    EXPECT_THAT(backend_->List(), Fails(kLoss, File("v1.json")));
+    EXPECT_THAT(backend_->LoadFormatRecord("v1"), Fails(kLoss, File("v1.json")));
+    EXPECT_THAT(backend_->StoreFormatRecord("v1", {}), Fails(kLoss, File("v1.json")));
+  }
+  EXPECT_THAT(backend_->Delete("v1"), IsOk());
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+// A directory that is gone, as one whose disk is not mounted, is an error of every call: its
+// volumes are neither absent nor deleted.
+TEST_F(LoopBackendTest, MissingDirectoryIsAnError) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  std::filesystem::rename(directory_, scratch_ / "elsewhere");
+  EXPECT_THAT(backend_->Get("v1"), Fails(kPrecondition, directory_));
+  EXPECT_THAT(backend_->Attach("v1", false), Fails(kPrecondition, directory_));
+  EXPECT_THAT(backend_->Create(Spec("v2")), Fails(kPrecondition, directory_));
+  EXPECT_THAT(backend_->Delete("v1"), Fails(kPrecondition, directory_));
+  EXPECT_THAT(backend_->List(), Fails(kPrecondition, directory_));
+  EXPECT_THAT(backend_->AvailableBytes(), Fails(kPrecondition, directory_));
+  EXPECT_THAT(backend_->LoadFormatRecord("v1"), Fails(kPrecondition, directory_));
+  std::filesystem::rename(scratch_ / "elsewhere", directory_);
+  EXPECT_THAT(backend_->Get("v1"), IsOk());
+}
+
+// A file that was copied to another volume's name does not become that volume.
+TEST_F(LoopBackendTest, CopiedMetadataIsALoss) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  std::filesystem::copy_file(File("v1.json"), File("v2.json"));
+  EXPECT_THAT(backend_->Get("v2"), Fails(absl::StatusCode::kDataLoss, "it is of volume v1"));
+}
+
+// The list has every volume, by id, with its state, and nothing that is no volume.
+TEST_F(LoopBackendTest, Lists) {
+  for (const char* id : {"b", "a-b", "a", "B"}) ASSERT_THAT(backend_->Create(Spec(id)), IsOk());
+  ASSERT_THAT(backend_->Attach("a-b", false), IsOk());
+  MakeImage(File("README"), 1);
+  MakeImage(File("not an id.json"), 1);
+  MakeImage(File("c.json.tmpAbCdEf"), 1);
+  MakeImage(File("unfinished.img"), kMiB);
+  auto volumes = backend_->List();
+  ASSERT_THAT(volumes, IsOk());
+  std::vector<std::string> lines;
+  for (const VolumeInfo& info : *volumes) {
+    lines.push_back(info.spec.volume_id + (info.attached ? " attached" : ""));
+  }
+  EXPECT_THAT(lines, ElementsAre("B", "a", "a-b attached", "b"));
+}
+
+// What volumes were promised is set aside; what they took is not counted twice; deleting gives it
+// back.
+class SmallFilesystemTest : public LoopBackendTest {
+ protected:
+  SmallFilesystemTest() : loop_(MakeImage(scratch_ / "fs.img", 128 * kMiB)) {
+    RunTool("mkfs.ext4", {"-q", "-m", "0", loop_.path()});
+    mount_.emplace(loop_.path(), "ext4", scratch_ / "mnt");
+    auto backend = LoopBackend::Open(mount_->target());
+    EXPECT_THAT(backend, IsOk());
+    small_ = *std::move(backend);
+  }
+
+  TestLoop loop_;
+  std::optional<TestMount> mount_;
+  std::unique_ptr<LoopBackend> small_;
+};
+
+// What volumes were promised is set aside; what they took is not counted twice; deleting gives it
+// back.
+TEST_F(SmallFilesystemTest, CountsPromises) {
+  auto before = small_->AvailableBytes();
+  ASSERT_THAT(before, IsOk());
+  EXPECT_GT(*before, 90 * kMiB);
+  ASSERT_THAT(small_->Create(Spec("v1", 34 * kMiB)), IsOk());  // 50 MiB with its header
+  auto after = small_->AvailableBytes();
+  ASSERT_THAT(after, IsOk());
+  EXPECT_NEAR(static_cast<double>(*after), static_cast<double>(*before - 50 * kMiB), 64 * 1024);
+  WriteAt(mount_->target() + "/volumes/v1.img", 0, std::string(20 * kMiB, 'x'));
+  EXPECT_NEAR(static_cast<double>(*small_->AvailableBytes()), static_cast<double>(*after),
+              64 * 1024);
+  ASSERT_THAT(small_->Delete("v1"), IsOk());
+  EXPECT_NEAR(static_cast<double>(*small_->AvailableBytes()), static_cast<double>(*before),
+              64 * 1024);
+}
+
+// Beyond its room the backend refuses, with the numbers, and leaves nothing; a repeat that fits
+// works.
+TEST_F(SmallFilesystemTest, RefusesBeyondItsRoom) {
+  ASSERT_THAT(small_->Create(Spec("v1", 60 * kMiB)), IsOk());
+  auto available = small_->AvailableBytes();
+  auto refused = small_->Create(Spec("v2", 60 * kMiB));
+  EXPECT_THAT(refused, Fails(absl::StatusCode::kResourceExhausted, fmt::to_string(76 * kMiB)));
+  EXPECT_THAT(Message(refused.status()), HasSubstr(fmt::to_string(*available)));
+  EXPECT_THAT(NamesIn(mount_->target() + "/volumes"), ElementsAre("v1.img", "v1.json"));
+  EXPECT_THAT(small_->Create(Spec("v1", 60 * kMiB)), IsOk()) << "a repeat needs no room";
+  EXPECT_THAT(small_->Create(Spec("v2", kMiB)), IsOk());
+}
+
+// More promised than there is leaves nothing, not a huge number.
+TEST_F(SmallFilesystemTest, AvailableIsNeverNegative) {
+  MakeImage(mount_->target() + "/volumes/big.img", uint64_t{1} << 40);
+  EXPECT_EQ(*small_->AvailableBytes(), 0u);
+}
+
+// Of two volumes that are made at once and do not both fit, one is made.
+TEST_F(SmallFilesystemTest, ConcurrentCreatesDoNotOvercommit) {
+  std::atomic<int> made = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back(
+          [&, i] { made += small_->Create(Spec(fmt::format("v{}", i), 60 * kMiB)).ok() ? 1 : 0; });
+    }
+  }
+  EXPECT_EQ(made, 1);
+}
+
+// The record of a new volume says that it was never formatted; what is stored is there after a
+// restart, and the volume's own fields stay.
+TEST_F(LoopBackendTest, KeepsTheFormatRecord) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  EXPECT_EQ(backend_->LoadFormatRecord("v1")->state, FormatState::kNever);
+  FormatRecord record = {.state = FormatState::kIntended,
+                         .luks_uuid = "0d9ad7e4-1c1b-4a63-9f0e-3f9f0f6d3a11",
+                         .filesystem = "xfs",
+                         .filesystem_uuid = "7d4b9f52-8c7e-4f0a-8e0b-1c55f3a0b9de",
+                         .device_bytes = 24 * kMiB};
+  ASSERT_THAT(backend_->StoreFormatRecord("v1", record), IsOk());
+  auto loaded = OpenAgain()->LoadFormatRecord("v1");
+  ASSERT_THAT(loaded, IsOk());
+  EXPECT_EQ(loaded->state, FormatState::kIntended);
+  EXPECT_EQ(loaded->luks_uuid, record.luks_uuid);
+  EXPECT_EQ(loaded->device_bytes, record.device_bytes);
+  EXPECT_EQ(backend_->Get("v1")->spec.parameters, Spec("v1").parameters);
+
+  record.state = FormatState::kFormatted;
+  ASSERT_THAT(backend_->StoreFormatRecord("v1", record), IsOk());
+  record.state = FormatState::kIntended;
+  EXPECT_THAT(backend_->StoreFormatRecord("v1", record), Fails(kPrecondition, "formatted already"));
+  EXPECT_EQ(backend_->LoadFormatRecord("v1")->state, FormatState::kFormatted);
+  EXPECT_THAT(backend_->Create(Spec("v1")), IsOk());
+  EXPECT_EQ(backend_->LoadFormatRecord("v1")->state, FormatState::kFormatted);
+}
+
+// A volume that does not exist has no record, rather than one that says "never formatted".
+TEST_F(LoopBackendTest, NoRecordWithoutAVolume) {
+  EXPECT_THAT(backend_->LoadFormatRecord("v1"), Fails(absl::StatusCode::kNotFound, "no such"));
+  EXPECT_THAT(backend_->StoreFormatRecord("v1", {}), Fails(absl::StatusCode::kNotFound, "no such"));
+}
+
+// One driver serves a directory; tools work beside it; the lock ends with its holder.
+TEST_F(LoopBackendTest, OneDriverServesADirectory) {
+  ASSERT_THAT(backend_->LockForDriver(), IsOk());
+  auto second = OpenAgain();
+  EXPECT_THAT(second->LockForDriver(), Fails(kPrecondition, directory_ + "/lock"));
+  EXPECT_THAT(second->Create(Spec("v1")), IsOk());
+  backend_ = OpenAgain();
+  EXPECT_THAT(second->LockForDriver(), IsOk());
+}
+
+}  // namespace
+}  // namespace cryptvol::block

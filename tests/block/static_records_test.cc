@@ -1,0 +1,120 @@
+#include "block/static_records.h"
+
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "base/atomic_file.h"
+#include "testing.h"
+
+namespace cryptvol::block {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+// SHA-256 of "abc" is the first example of FIPS 180-4.
+constexpr char kAbcFile[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.json";
+
+FormatRecord Intended() {
+  return {.state = FormatState::kIntended,
+          .luks_uuid = "u",
+          .filesystem = "",
+          .filesystem_uuid = "",
+          .device_bytes = 4096};
+}
+
+// A record is found by another object, which is a driver started again; others' records are not.
+TEST(StaticRecordsTest, OutliveTheDriver) {
+  ScratchDirectory scratch;
+  auto records = StaticRecords::Open(scratch / "state/static");
+  ASSERT_THAT(records, IsOk());
+  ASSERT_THAT(records->Store("abc", Intended()), IsOk());
+  EXPECT_THAT(NamesIn(scratch / "state/static"), ElementsAre(kAbcFile));
+
+  auto again = StaticRecords::Open(scratch / "state/static");
+  ASSERT_THAT(again, IsOk());
+  EXPECT_EQ(again->Load("abc")->state, FormatState::kIntended);
+  EXPECT_EQ(again->Load("abc")->device_bytes, 4096u);
+  EXPECT_EQ(again->Load("abd")->state, FormatState::kNever);
+}
+
+// Ids of any length and with slashes are ids.
+TEST(StaticRecordsTest, TakeAnyId) {
+  ScratchDirectory scratch;
+  auto records = StaticRecords::Open(scratch.path());
+  ASSERT_THAT(records, IsOk());
+  for (const std::string& id : {std::string("../../etc/passwd"), std::string(5000, 'x'),
+                                std::string("Straße"), std::string()}) {
+    ASSERT_THAT(records->Store(id, Intended()), IsOk());
+    EXPECT_EQ(records->Load(id)->state, FormatState::kIntended);
+  }
+  EXPECT_THAT(records->Store("\xff", Intended()),
+              Fails(absl::StatusCode::kInvalidArgument, "UTF-8"));
+}
+
+// A volume that was formatted stays one that was formatted.
+TEST(StaticRecordsTest, DoNotForgetAFormat) {
+  ScratchDirectory scratch;
+  auto records = StaticRecords::Open(scratch.path());
+  ASSERT_THAT(records, IsOk());
+  FormatRecord formatted = Intended();
+  formatted.state = FormatState::kFormatted;
+  ASSERT_THAT(records->Store("abc", formatted), IsOk());
+  EXPECT_THAT(records->Store("abc", Intended()),
+              Fails(absl::StatusCode::kFailedPrecondition, "formatted already"));
+  EXPECT_EQ(records->Load("abc")->state, FormatState::kFormatted);
+}
+
+// A file that is damaged, or another volume's, is a loss and names the file; it is not overwritten.
+TEST(StaticRecordsTest, DamagedFileIsAnError) {
+  ScratchDirectory scratch;
+  auto records = StaticRecords::Open(scratch.path());
+  ASSERT_THAT(records, IsOk());
+  ASSERT_THAT(records->Store("other", Intended()), IsOk());
+  const std::string other = NamesIn(scratch.path()).front();
+  std::filesystem::copy_file(scratch / other, scratch / kAbcFile);
+  EXPECT_THAT(records->Load("abc"), Fails(absl::StatusCode::kDataLoss, "of volume \"other\""));
+
+  ASSERT_THAT(WriteFileAtomically(scratch / kAbcFile, ""), IsOk());
+  EXPECT_THAT(records->Load("abc"), Fails(absl::StatusCode::kDataLoss, kAbcFile));
+  EXPECT_THAT(records->Store("abc", Intended()), Fails(absl::StatusCode::kDataLoss, kAbcFile));
+}
+
+// When the directory itself is gone, so are the records: nothing may pass for "never formatted".
+TEST(StaticRecordsTest, MissingDirectoryIsAnError) {
+  ScratchDirectory scratch;
+  auto records = StaticRecords::Open(scratch / "state");
+  ASSERT_THAT(records, IsOk());
+  std::filesystem::remove(scratch / "state");
+  EXPECT_THAT(records->Load("abc"), Fails(absl::StatusCode::kNotFound, "state"));
+}
+
+// Removing works twice, and what a crash in the middle of a write left behind is in nobody's way.
+TEST(StaticRecordsTest, RemoveAndLeftovers) {
+  ScratchDirectory scratch;
+  auto records = StaticRecords::Open(scratch.path());
+  ASSERT_THAT(records, IsOk());
+  MakeImage(scratch / kAbcFile + ".tmpAbCdEf", 3);
+  ASSERT_THAT(records->Store("abc", Intended()), IsOk());
+  EXPECT_EQ(records->Load("abc")->state, FormatState::kIntended);
+  EXPECT_THAT(records->Remove("abc"), IsOk());
+  EXPECT_THAT(records->Remove("abc"), IsOk());
+  EXPECT_EQ(records->Load("abc")->state, FormatState::kNever);
+}
+
+// Nobody but root reads the records.
+TEST(StaticRecordsTest, ArePrivate) {
+  ScratchDirectory scratch;
+  auto records = StaticRecords::Open(scratch / "state");
+  ASSERT_THAT(records, IsOk());
+  ASSERT_THAT(records->Store("abc", Intended()), IsOk());
+  struct stat info = {};
+  ASSERT_EQ(::stat((scratch / "state").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700u);
+  ASSERT_EQ(::stat((scratch / "state/" + kAbcFile).c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+}
+
+}  // namespace
+}  // namespace cryptvol::block
