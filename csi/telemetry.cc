@@ -1,0 +1,95 @@
+#include "csi/telemetry.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+
+namespace cryptvol::driver {
+namespace {
+
+// Seconds. A stage with a cheap keyslot takes hundredths, one with Argon2 seconds, a first mkfs more.
+const prometheus::Histogram::BucketBoundaries& Buckets() {
+  static const auto& buckets = *new prometheus::Histogram::BucketBoundaries{
+      0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300};
+  return buckets;
+}
+
+bool IsPolled(const std::string& method) {
+  static const auto& polled = *new std::set<std::string>{
+      "GetPluginInfo",       "GetPluginCapabilities", "Probe",       "ControllerGetCapabilities",
+      "NodeGetCapabilities", "NodeGetInfo",           "GetCapacity", "NodeGetVolumeStats"};
+  return polled.contains(method);
+}
+
+prometheus::Gauge& AddGauge(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
+}
+
+std::string CodeName(grpc::StatusCode code) {
+  return absl::StatusCodeToString(static_cast<absl::StatusCode>(code));
+}
+
+}  // namespace
+
+Telemetry::Telemetry(LiveValues live)
+    : live_(std::move(live)),
+      rpcs_(prometheus::BuildHistogram()
+                .Name("cryptvol_rpc_duration_seconds")
+                .Help("Time that CSI calls took, by method and gRPC code.")
+                .Register(registry_)),
+      unlocks_(prometheus::BuildHistogram()
+                   .Name("cryptvol_unlock_duration_seconds")
+                   .Help("Time that unlocking a keyslot took, without waiting for memory.")
+                   .Register(registry_)
+                   .Add({}, Buckets())),
+      open_volumes_(AddGauge(registry_, "cryptvol_open_volumes",
+                             "Encrypted volumes that are mapped on this node.")),
+      kdf_in_use_(AddGauge(registry_, "cryptvol_kdf_memory_bytes",
+                           "Memory that running key derivations may take, of the budget.")),
+      kdf_most_(AddGauge(registry_, "cryptvol_kdf_memory_max_bytes",
+                         "The most that it was since the start.")),
+      abandoned_(AddGauge(registry_, "cryptvol_abandoned_workers",
+                          "Killed worker processes that wait in the kernel for a device.")) {}
+
+void Telemetry::UnlockTook(std::chrono::duration<double> time) { unlocks_.Observe(time.count()); }
+
+void Telemetry::RpcEnded(const std::string& method, const std::string& volume_id,
+                         const grpc::Status& status, std::chrono::duration<double> time) {
+  const std::string code = CodeName(status.error_code());
+  rpcs_.Add({{"method", method}, {"code", code}}, Buckets()).Observe(time.count());
+  const std::string seconds = fmt::format("{:.3f}", time.count());
+  if (!status.ok()) {
+    Log(LogLevel::kWarning, "rpc",
+        {{"method", method}, {"volume", volume_id}, {"code", code}, {"seconds", seconds},
+         {"error", status.error_message()}});
+    return;
+  }
+  Log(IsPolled(method) ? LogLevel::kDebug : LogLevel::kInfo, "rpc",
+      {{"method", method}, {"volume", volume_id}, {"code", code}, {"seconds", seconds}});
+}
+
+std::string Telemetry::Metrics() {
+  open_volumes_.Set(CountOpenVolumes());
+  kdf_in_use_.Set(static_cast<double>(live_.kdf_memory_in_use()));
+  kdf_most_.Set(static_cast<double>(live_.kdf_memory_most()));
+  abandoned_.Set(live_.abandoned_workers());
+  return prometheus::TextSerializer().Serialize(registry_.Collect());
+}
+
+int CountOpenVolumes() {
+  int count = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/block", error)) {
+    auto name = ReadSmallFile((entry.path() / "dm/name").string(), 4096);
+    if (name.ok() && name->starts_with("cryptvol-")) ++count;
+  }
+  return count;
+}
+
+}  // namespace cryptvol::driver

@@ -1,0 +1,50 @@
+#include "volume/environment.h"
+
+#include <openssl/sha.h>
+
+#include <array>
+
+#include "base/status.h"
+#include "base/unique_fd.h"
+
+namespace cryptvol::volume {
+
+absl::Status FilesystemTools::CheckInstalled(const std::string& type) {
+  return filesystem::CheckInstalled(type);
+}
+
+absl::Status FilesystemTools::Make(const filesystem::MakeRequest& request, Deadline deadline) {
+  return filesystem::Make(request, deadline);
+}
+
+absl::StatusOr<filesystem::CheckOutcome> FilesystemTools::Check(
+    const std::string& type, const std::string& device,
+    const std::vector<std::pair<int, int>>& inherit, Deadline deadline) {
+  return filesystem::Check(type, device, inherit, deadline);
+}
+
+absl::StatusOr<bool> FilesystemTools::IsWhole(const std::string& type, const std::string& device,
+                                              const std::vector<std::pair<int, int>>& inherit,
+                                              Deadline deadline) {
+  return filesystem::IsWhole(type, device, inherit, deadline);
+}
+
+std::string MappingName(const std::string& driver_name, const std::string& volume_id) {
+  const std::string text = driver_name + '\0' + volume_id;
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
+  std::string name = "cryptvol-";
+  for (size_t i = 0; i < 16; ++i) name += fmt::format("{:02x}", digest[i]);
+  return name;
+}
+
+std::string MappingPath(const std::string& mapping_name) { return "/dev/mapper/" + mapping_name; }
+
+absl::StatusOr<std::string> NewUuid() {
+  CV_ASSIGN_OR_RETURN(std::string uuid, ReadSmallFile("/proc/sys/kernel/random/uuid", 64));
+  while (!uuid.empty() && uuid.back() == '\n') uuid.pop_back();
+  if (uuid.size() != 36) return Internal("the kernel gave no UUID");
+  return uuid;
+}
+
+}  // namespace cryptvol::volume

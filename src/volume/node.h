@@ -1,0 +1,46 @@
+// What a node does with a volume, one function for each of CSI's node calls.
+//
+// Thread-safe for distinct volumes; the caller hands over the volume's lock, so that a worker that
+// cannot be killed keeps the volume locked. State is read from the kernel and the device each time.
+#ifndef CRYPTVOL_VOLUME_NODE_H_
+#define CRYPTVOL_VOLUME_NODE_H_
+
+#include <memory>
+
+#include "volume/environment.h"
+#include "volume/requests.h"
+
+namespace cryptvol::volume {
+
+class Node {
+ public:
+  explicit Node(Environment environment) : env_(std::move(environment)) {}
+
+  //  ALREADY_EXISTS        staged, otherwise than asked
+  //  UNAUTHENTICATED       no keyslot opens with the key
+  //  FAILED_PRECONDITION   in use, not blank, not ours, not mountable as asked; a tool or dm-crypt is missing
+  //  RESOURCE_EXHAUSTED    the key derivation needs more memory than there can be
+  //  DATA_LOSS             damaged, or no longer what it was
+  //  DEADLINE_EXCEEDED, ABORTED   try again; the second while the device does not answer
+  // In every case the device is as it was.
+  absl::Status Stage(StageRequest request, std::shared_ptr<OperationLock> lock);
+
+  // Not staged is success. FAILED_PRECONDITION says which processes and mounts keep it busy.
+  absl::Status Unstage(UnstageRequest request, std::shared_ptr<OperationLock> lock);
+
+  absl::Status Publish(PublishRequest request, std::shared_ptr<OperationLock> lock);
+  absl::Status Unpublish(UnpublishRequest request, std::shared_ptr<OperationLock> lock);
+
+  // NOT_FOUND when the volume is not at that path.
+  absl::StatusOr<filesystem::Usage> GetUsage(StatsRequest request);
+
+  // Whether this node can map encrypted volumes at all.
+  absl::Status Probe();
+
+ private:
+  Environment env_;
+};
+
+}  // namespace cryptvol::volume
+
+#endif  // CRYPTVOL_VOLUME_NODE_H_

@@ -1,0 +1,96 @@
+#include "volume/provisioner.h"
+
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/status.h"
+#include "luks/layout.h"
+
+namespace cryptvol::volume {
+namespace {
+
+constexpr size_t kMaxIdBytes = 128;
+
+bool IsSafe(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+         c == '_' || c == '.';
+}
+
+absl::Status CheckSame(const block::VolumeSpec& existing, const block::VolumeSpec& wanted) {
+  std::string difference;
+  if (existing.name != wanted.name) difference = "for another name";
+  if (existing.parameters != wanted.parameters) difference = "with other parameters";
+  if (existing.capacity_bytes != wanted.capacity_bytes) {
+    difference = fmt::format("with {} bytes, and {} are asked for", existing.capacity_bytes,
+                             wanted.capacity_bytes);
+  }
+  if (difference.empty()) return absl::OkStatus();
+  return MakeStatus(absl::StatusCode::kAlreadyExists, "volume {} exists already, {}",
+                    existing.volume_id, difference);
+}
+
+}  // namespace
+
+std::string VolumeIdFor(const std::string& name) {
+  const bool safe = !name.empty() && name.size() <= kMaxIdBytes && std::ranges::all_of(name, IsSafe) &&
+                    name.front() != '.' && name.front() != '-' && name.front() != '_';
+  if (safe) return name;
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
+  SHA256(reinterpret_cast<const unsigned char*>(name.data()), name.size(), digest.data());
+  std::string id = "named-";
+  for (unsigned char byte : digest) id += fmt::format("{:02x}", byte);
+  return id;
+}
+
+absl::StatusOr<block::VolumeInfo> Provisioner::Create(const CreateRequest& request) {
+  block::VolumeSpec spec;
+  spec.volume_id = VolumeIdFor(request.name);
+  spec.name = request.name;
+  spec.capacity_bytes = request.capacity_bytes;
+  spec.header_bytes = request.options.encrypted ? luks::kHeaderBytes : 0;
+  spec.parameters = request.parameters;
+  CV_ASSIGN_OR_RETURN(block::Backend * backend, storage_->FindBackend(request.options.backend));
+  CV_ASSIGN_OR_RETURN(block::Backend * owner, storage_->FindOwner(spec.volume_id));
+  if (owner != nullptr && owner != backend) {
+    return MakeStatus(absl::StatusCode::kAlreadyExists, "volume {} exists already, in the backend {}",
+                      spec.volume_id, owner->name());
+  }
+  CV_ASSIGN_OR_RETURN(block::VolumeInfo info, backend->Create(spec));
+  CV_RETURN_IF_ERROR(CheckSame(info.spec, spec));
+  return info;
+}
+
+absl::Status Provisioner::Delete(const std::string& volume_id) {
+  CV_ASSIGN_OR_RETURN(block::Backend * owner, storage_->FindOwner(volume_id));
+  if (owner != nullptr) return owner->Delete(volume_id);
+  // What a crash in the middle of a deletion, or of a creation, left behind has no owner any more.
+  for (const auto& backend : storage_->backends()) CV_RETURN_IF_ERROR(backend->Delete(volume_id));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<block::VolumeInfo> Provisioner::Get(const std::string& volume_id) {
+  CV_ASSIGN_OR_RETURN(block::Backend * owner, storage_->FindOwner(volume_id));
+  if (owner == nullptr) {
+    return MakeStatus(absl::StatusCode::kNotFound, "no backend of this node has volume {}", volume_id);
+  }
+  return owner->Get(volume_id);
+}
+
+absl::StatusOr<std::vector<block::VolumeInfo>> Provisioner::List() {
+  std::vector<block::VolumeInfo> all;
+  for (const auto& backend : storage_->backends()) {
+    CV_ASSIGN_OR_RETURN(std::vector<block::VolumeInfo> some, backend->List());
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  std::ranges::sort(all, {}, [](const block::VolumeInfo& info) { return info.spec.volume_id; });
+  return all;
+}
+
+absl::StatusOr<uint64_t> Provisioner::AvailableBytes(const std::string& backend) {
+  CV_ASSIGN_OR_RETURN(block::Backend * found, storage_->FindBackend(backend));
+  return found->AvailableBytes();
+}
+
+}  // namespace cryptvol::volume

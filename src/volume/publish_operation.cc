@@ -1,0 +1,159 @@
+#include "volume/publish_operation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "base/status.h"
+#include "block/loop_device.h"
+#include "block/users.h"
+#include "volume/bound_nodes.h"
+#include "volume/paths.h"
+
+namespace cryptvol::volume {
+namespace {
+
+using mount::MountEntry;
+
+bool SameFilesystem(const MountEntry& a, const MountEntry& b) {
+  return a.device == b.device && a.type == b.type && a.root == b.root;
+}
+
+absl::Status NotStaged(const std::string& why) {
+  return FailedPrecondition("the volume is not staged on this node: {}; stage it first", why);
+}
+
+absl::Status TargetInUse(const MountEntry& entry, const std::string& how) {
+  return MakeStatus(absl::StatusCode::kAlreadyExists, "{} is in use already: {} is mounted there{}",
+                    entry.target, entry.source, how);
+}
+
+}  // namespace
+
+PublishOperation::PublishOperation(const Environment& environment, const PublishRequest& request,
+                                   std::shared_ptr<OperationLock> lock)
+    : env_(environment), request_(request), worker_(environment.workers->New(std::move(lock))) {}
+
+absl::Status PublishOperation::Run() {
+  CV_ASSIGN_OR_RETURN(table_, env_.read_mount_table());
+  CV_RETURN_IF_ERROR(request_.access.block ? PublishBlock() : PublishMount());
+  undo_.Cancel();
+  return absl::OkStatus();
+}
+
+absl::Status PublishOperation::CheckSingleWriter(size_t other_targets) const {
+  if (request_.access.mode != AccessMode::kSingleNodeSingleWriter || other_targets == 0) {
+    return absl::OkStatus();
+  }
+  return FailedPrecondition(
+      "the volume is published to another pod of this node already, and its access mode is "
+      "ReadWriteOncePod (SINGLE_NODE_SINGLE_WRITER)");
+}
+
+absl::Status PublishOperation::PublishMount() {
+  const MountEntry* staged = mount::FindMount(table_, request_.staging_path);
+  if (staged == nullptr) return NotStaged("nothing is mounted at " + request_.staging_path);
+  const std::string mapping = MappingPath(MappingName(env_.driver_name, request_.volume_id));
+  if (request_.options.encrypted && staged->source != mapping) {
+    return NotStaged(fmt::format("{} is mounted at {}", staged->source, request_.staging_path));
+  }
+  if (staged->type != request_.access.filesystem) {
+    return FailedPrecondition("the volume is staged as {}, and {} is asked for", staged->type,
+                              request_.access.filesystem);
+  }
+  if (const MountEntry* there = mount::FindMount(table_, request_.target_path); there != nullptr) {
+    if (!SameFilesystem(*there, *staged)) return TargetInUse(*there, "");
+    if (there->read_only() == (request_.read_only || staged->read_only())) return absl::OkStatus();
+    return TargetInUse(*there, there->read_only() ? ", read-only" : ", read-write");
+  }
+  CV_RETURN_IF_ERROR(CheckSingleWriter(mount::OtherMountsOf(table_, *staged).size()));
+  CV_RETURN_IF_ERROR(PrepareTarget(/*directory=*/true));
+  std::vector<std::string> options;
+  std::ranges::copy_if(request_.access.mount_flags, std::back_inserter(options),
+                       mount::IsPerMountOption);
+  return Bind(request_.staging_path, std::move(options));
+}
+
+absl::StatusOr<std::string> PublishOperation::StagedDevice() {
+  if (mount::FindMount(table_, request_.staging_path) != nullptr) {
+    return FailedPrecondition("the volume is staged as a filesystem, and a block device is asked for");
+  }
+  if (!request_.options.encrypted) {
+    CV_ASSIGN_OR_RETURN(auto storage, env_.storage->Open(request_.volume_id, request_.options));
+    return storage->Attach(request_.access.read_only());
+  }
+  const std::string name = MappingName(env_.driver_name, request_.volume_id);
+  CV_ASSIGN_OR_RETURN(std::optional<MappingReport> mapping,
+                      worker_->DescribeMapping(name, Deadline::After(env_.limits.map)));
+  if (!mapping.has_value()) return NotStaged("its encrypted device is not open");
+  if (!mapping->is_single_crypt || mapping->backing == block::DeviceNumber()) {
+    return NotStaged("its mapping " + name + " stands over a device that is gone");
+  }
+  return MappingPath(name);
+}
+
+// A read-only bind of a device node still lets its opener write. What cannot be written to is a read-only
+// loop device over it.
+absl::StatusOr<std::string> PublishOperation::DeviceForPod(const std::string& staged) {
+  if (!request_.read_only || request_.access.read_only()) return staged;
+  CV_ASSIGN_OR_RETURN(std::string device,
+                      block::AttachLoop(staged, {.read_only = true, .direct_io = true}));
+  undo_.Add([staged] { block::DetachLoop(staged).IgnoreError(); });
+  return device;
+}
+
+absl::Status PublishOperation::PublishBlock() {
+  CV_ASSIGN_OR_RETURN(const std::string staged, StagedDevice());
+  CV_ASSIGN_OR_RETURN(const std::string device, DeviceForPod(staged));
+  CV_ASSIGN_OR_RETURN(const block::DeviceNumber number, NumberOfNode(device));
+  if (const MountEntry* there = mount::FindMount(table_, request_.target_path); there != nullptr) {
+    if (ShowsDevice(*there, number)) return absl::OkStatus();
+    return TargetInUse(*there, ", and not as asked for");
+  }
+  CV_RETURN_IF_ERROR(CheckSingleWriter(static_cast<size_t>(std::ranges::count_if(
+      table_, [&](const MountEntry& entry) { return ShowsDevice(entry, number); }))));
+  CV_RETURN_IF_ERROR(PrepareTarget(/*directory=*/false));
+  return Bind(device, {});
+}
+
+absl::Status PublishOperation::PrepareTarget(bool directory) {
+  CV_RETURN_IF_ERROR(MakeMountPoint(request_.target_path, directory));
+  undo_.Add([this] { RemoveMountPoint(request_.target_path).IgnoreError(); });
+  return absl::OkStatus();
+}
+
+absl::Status PublishOperation::Bind(const std::string& source, std::vector<std::string> options) {
+  mount::BindRequest bind;
+  bind.source = source;
+  bind.target = request_.target_path;
+  bind.read_only = request_.read_only && !request_.access.block;
+  bind.options = std::move(options);
+  return worker_->Bind(bind, Deadline::After(env_.limits.mount));
+}
+
+UnpublishOperation::UnpublishOperation(const Environment& environment,
+                                       const UnpublishRequest& request,
+                                       std::shared_ptr<OperationLock> lock)
+    : env_(environment), request_(request), worker_(environment.workers->New(std::move(lock))) {}
+
+absl::Status UnpublishOperation::Run() {
+  while (true) {
+    CV_ASSIGN_OR_RETURN(std::vector<MountEntry> table, env_.read_mount_table());
+    const MountEntry* entry = mount::FindMount(table, request_.target_path);
+    if (entry == nullptr) break;
+    absl::Status status =
+        worker_->Unmount(request_.target_path, Deadline::After(env_.limits.unmount));
+    if (status.code() == absl::StatusCode::kFailedPrecondition) {
+      return FailedPrecondition(
+          "{}: {}", Message(status),
+          absl::StrJoin(block::DescribeUsers(entry->device, request_.target_path), "; "));
+    }
+    CV_RETURN_IF_ERROR(status);
+  }
+  // The read-only device of a block volume, if this was one.
+  const std::string mapping = MappingPath(MappingName(env_.driver_name, request_.volume_id));
+  CV_RETURN_IF_ERROR(block::DetachLoop(mapping));
+  return RemoveMountPoint(request_.target_path);
+}
+
+}  // namespace cryptvol::volume

@@ -1,0 +1,79 @@
+// What the orchestrator asks for, validated: no CSI types, nothing left to check but the world itself.
+#ifndef CRYPTVOL_VOLUME_REQUESTS_H_
+#define CRYPTVOL_VOLUME_REQUESTS_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "keys/volume_secret.h"
+#include "volume/options.h"
+
+namespace cryptvol::volume {
+
+// CSI's access modes that one node can give; the multi-node ones never get here.
+enum class AccessMode {
+  kSingleNodeWriter,
+  kSingleNodeReaderOnly,
+  kSingleNodeSingleWriter,
+  kSingleNodeMultiWriter,
+};
+
+struct Access {
+  bool block = false;                    // the pod gets a device, not a directory
+  std::string filesystem;                // of a mount: "ext4", "xfs", "btrfs"; empty for block
+  std::vector<std::string> mount_flags;  // of a mount
+  AccessMode mode = AccessMode::kSingleNodeWriter;
+
+  bool read_only() const { return mode == AccessMode::kSingleNodeReaderOnly; }
+};
+
+struct CreateRequest {
+  std::string name;
+  uint64_t capacity_bytes = 0;  // exact: a multiple of 4096 within what was asked
+  std::vector<Access> accesses;
+  VolumeOptions options;
+  std::map<std::string, std::string> parameters;  // as given, without the names that Kubernetes adds
+  std::optional<keys::VolumeSecret> secret;       // present when options.encrypted
+  // Topologies: any of `requisite` will do, the earlier of `preferred` the better; both may be empty.
+  std::vector<std::map<std::string, std::string>> requisite;
+  std::vector<std::map<std::string, std::string>> preferred;
+};
+
+struct StageRequest {
+  std::string volume_id;
+  std::string staging_path;
+  Access access;
+  VolumeOptions options;
+  std::optional<keys::VolumeSecret> secret;       // present when options.encrypted
+};
+
+struct UnstageRequest {
+  std::string volume_id;
+  std::string staging_path;
+};
+
+struct PublishRequest {
+  std::string volume_id;
+  std::string staging_path;
+  std::string target_path;
+  Access access;
+  VolumeOptions options;
+  bool read_only = false;  // the request's flag, or the access mode's
+};
+
+struct UnpublishRequest {
+  std::string volume_id;
+  std::string target_path;
+};
+
+struct StatsRequest {
+  std::string volume_id;
+  std::string volume_path;
+};
+
+}  // namespace cryptvol::volume
+
+#endif  // CRYPTVOL_VOLUME_REQUESTS_H_

@@ -1,0 +1,453 @@
+#include "volume/stage_operation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "block/users.h"
+#include "luks/layout.h"
+#include "volume/bound_nodes.h"
+#include "volume/paths.h"
+#include "volume/worker_descriptors.h"
+
+namespace cryptvol::volume {
+namespace {
+
+using block::FormatState;
+
+// dm-crypt's largest sector: an eighth of the work per byte of 512-byte ones, and what filesystems with
+// 4096-byte blocks write anyway.
+constexpr uint32_t kFilesystemSectorBytes = 4096;
+
+bool WantsSectors(uint32_t sector_bytes, const block::DeviceReport& device) {
+  return sector_bytes >= device.logical_sector_bytes &&
+         (device.size_bytes - luks::kHeaderBytes) % sector_bytes == 0;
+}
+
+// Under a filesystem the largest that fits. In block mode what the device itself has: an image with a
+// partition table in 512-byte sectors, or direct I/O aligned to 512, breaks on anything larger.
+uint32_t ChooseSectorBytes(const Access& access, const block::DeviceReport& device) {
+  if (!access.block && WantsSectors(kFilesystemSectorBytes, device)) return kFilesystemSectorBytes;
+  return std::min(device.logical_sector_bytes, kFilesystemSectorBytes);
+}
+
+// libcryptsetup names the header in the mapping's UUID: "CRYPT-LUKS2-<uuid without dashes>-<name>".
+bool IsOfHeader(const MappingReport& mapping, std::string luks_uuid) {
+  std::erase(luks_uuid, '-');
+  return mapping.dm_uuid.starts_with("CRYPT-LUKS") &&
+         mapping.dm_uuid.find("-" + luks_uuid + "-") != std::string::npos;
+}
+
+}  // namespace
+
+StageOperation::StageOperation(const Environment& environment, const StageRequest& request,
+                               std::shared_ptr<OperationLock> lock)
+    : env_(environment),
+      request_(request),
+      lock_(std::move(lock)),
+      mapping_name_(MappingName(environment.driver_name, request.volume_id)),
+      worker_(environment.workers->New(lock_)) {}
+
+std::vector<std::pair<int, int>> StageOperation::Inherited() const { return InheritedLock(*lock_); }
+
+const luks::VolumeToken* StageOperation::token() const {
+  if (planned_token_.has_value()) return &*planned_token_;
+  if (!inspection_.header.has_value() || !inspection_.header->token.has_value()) return nullptr;
+  return &inspection_.header->token->token;
+}
+
+std::string StageOperation::luks_uuid() const {
+  if (inspection_.header.has_value()) return inspection_.header->uuid;
+  return record_.luks_uuid;
+}
+
+absl::Status StageOperation::Run() {
+  CV_ASSIGN_OR_RETURN(storage_, env_.storage->Open(request_.volume_id, request_.options));
+  CV_RETURN_IF_ERROR(Attach());
+  CV_ASSIGN_OR_RETURN(const bool mounted, AlreadyMounted());
+  if (mounted) {
+    undo_.Cancel();
+    return absl::OkStatus();
+  }
+  CV_RETURN_IF_ERROR(Inspect());
+  CV_RETURN_IF_ERROR(request_.options.encrypted ? PrepareEncrypted() : PreparePlain());
+  if (!request_.access.block) CV_RETURN_IF_ERROR(EnsureFilesystem());
+  CV_RETURN_IF_ERROR(Complete());
+  if (!request_.access.block) CV_RETURN_IF_ERROR(MountStaged());
+  undo_.Cancel();
+  return absl::OkStatus();
+}
+
+absl::Status StageOperation::Attach() {
+  // An undo is added before its step, which may take effect and fail all the same. This one fails, and may,
+  // while somebody uses the device: what was in use before this call stays.
+  undo_.Add([this] { storage_->Detach().IgnoreError(); });
+  CV_ASSIGN_OR_RETURN(device_, storage_->Attach(request_.access.read_only()));
+  data_device_ = request_.options.encrypted ? MappingPath(mapping_name_) : device_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> StageOperation::AlreadyMounted() {
+  CV_ASSIGN_OR_RETURN(std::vector<mount::MountEntry> table, env_.read_mount_table());
+  const mount::MountEntry* entry = mount::FindMount(table, request_.staging_path);
+  if (entry == nullptr) return false;
+  const bool read_only = request_.access.read_only() ||
+                         std::ranges::count(request_.access.mount_flags, "ro") > 0;
+  const bool same = !request_.access.block && entry->source == data_device_ &&
+                    entry->type == request_.access.filesystem && entry->read_only() == read_only;
+  if (same) return true;
+  return MakeStatus(absl::StatusCode::kAlreadyExists,
+                    "{} is mounted already, with {} ({}, {}), which does not match this request; unstage it "
+                    "first",
+                    request_.staging_path, entry->source, entry->type,
+                    entry->read_only() ? "read-only" : "read-write");
+}
+
+absl::Status StageOperation::Inspect() {
+  CV_ASSIGN_OR_RETURN(inspection_, worker_->Inspect(device_, After(env_.limits.inspect)));
+  CV_ASSIGN_OR_RETURN(record_, storage_->LoadRecord());
+  if (storage_->is_static()) {
+    record_ = ReconcileRecord(request_.volume_id, inspection_, record_);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StageOperation::PrepareEncrypted() {
+  CV_ASSIGN_OR_RETURN(const Existing existing, HandleExistingMapping());
+  if (existing == Existing::kUsable) return absl::OkStatus();
+  CV_ASSIGN_OR_RETURN(const DeviceAction action,
+                      DecideDevice(request_.volume_id, inspection_, record_));
+  if (action == DeviceAction::kOpen) return OpenDevice();
+  return FormatDevice(action == DeviceAction::kFormatTorn);
+}
+
+// A mapping of our name can be left from a stage that a crash cut short, be in use by a block volume's pod,
+// or stand over a device that is gone or another. Only one that the kernel shows to be right is used.
+absl::StatusOr<StageOperation::Existing> StageOperation::HandleExistingMapping() {
+  CV_ASSIGN_OR_RETURN(std::optional<MappingReport> mapping,
+                      worker_->DescribeMapping(mapping_name_, After(env_.limits.map)));
+  if (!mapping.has_value()) return Existing::kNone;
+  const bool right = mapping->is_single_crypt && mapping->backing == inspection_.device.number &&
+                     inspection_.header.has_value() &&
+                     mapping->offset_sectors * 512 == inspection_.header->data_offset &&
+                     IsOfHeader(*mapping, inspection_.header->uuid);
+  if (right && request_.access.block) {
+    const bool read_only = request_.access.read_only() || inspection_.device.read_only;
+    if (mapping->read_only == read_only) return Existing::kUsable;
+    return MakeStatus(absl::StatusCode::kAlreadyExists,
+                      "the volume is staged {}, which does not match this request; unstage it first",
+                      mapping->read_only ? "read-only" : "read-write");
+  }
+  if (mapping->open_count > 0) {
+    return FailedPrecondition(
+        "the mapping {} {} and is in use: {}. Stop what uses it, then try again", mapping_name_,
+        right ? "exists already" : "belongs to another device, or to one that is gone",
+        block::UsersPhrase(mapping->number));
+  }
+  CV_ASSIGN_OR_RETURN(const std::vector<mount::MountEntry> table, env_.read_mount_table());
+  CV_RETURN_IF_ERROR(CheckNotPublished(table, mapping->number));
+  Log(LogLevel::kWarning, "removing a mapping that was left over",
+      {{"volume", request_.volume_id}, {"mapping", mapping_name_}, {"stale", right ? "no" : "yes"}});
+  CV_RETURN_IF_ERROR(worker_->Deactivate(mapping_name_, After(env_.limits.map)));
+  CV_RETURN_IF_ERROR(Inspect());
+  return Existing::kNone;
+}
+
+absl::StatusOr<HeaderPlan> StageOperation::PlanHeader() const {
+  HeaderPlan plan;
+  CV_ASSIGN_OR_RETURN(plan.parameters,
+                      luks::ResolveFormatParameters(request_.options.format, request_.secret->format,
+                                                    request_.secret->random));
+  if (plan.parameters.sector_bytes == 0) {
+    plan.parameters.sector_bytes = ChooseSectorBytes(request_.access, inspection_.device);
+  }
+  if (!WantsSectors(plan.parameters.sector_bytes, inspection_.device)) {
+    return InvalidArgument(
+        "sectorSize {} does not fit {}: it has {} bytes after the header, in sectors of {}",
+        plan.parameters.sector_bytes, device_, inspection_.device.size_bytes - luks::kHeaderBytes,
+        inspection_.device.logical_sector_bytes);
+  }
+  CV_ASSIGN_OR_RETURN(plan.luks_uuid, NewUuid());
+  plan.token.volume_id = request_.volume_id;
+  plan.token.key_id = request_.secret->key_id;
+  plan.token.state = request_.access.block ? luks::VolumeState::kReady : luks::VolumeState::kFormatting;
+  if (!request_.access.block) {
+    plan.token.filesystem = request_.access.filesystem;
+    CV_ASSIGN_OR_RETURN(plan.token.filesystem_uuid, NewUuid());
+  }
+  return plan;
+}
+
+// Everything that can be known to stand in the way, before anything is written.
+absl::Status StageOperation::CheckFormat(bool torn) {
+  if (request_.access.read_only()) {
+    return FailedPrecondition("{} is blank, and it is staged read-only; stage it read-write once",
+                              device_);
+  }
+  const uint64_t least = luks::kHeaderBytes + filesystem::MinimumBytes(request_.access.filesystem);
+  if (!request_.access.block && inspection_.device.size_bytes < least) {
+    return FailedPrecondition("{} has {} bytes; a LUKS2 header and {} take at least {}: use a larger device",
+                              device_, inspection_.device.size_bytes, request_.access.filesystem, least);
+  }
+  if (torn) {
+    CV_ASSIGN_OR_RETURN(const bool untouched, worker_->DataReadsZero(device_, luks::kHeaderBytes,
+                                                                     After(env_.limits.inspect)));
+    if (!untouched) {
+      return MakeStatus(absl::StatusCode::kDataLoss,
+                        "the LUKS header of {} is damaged, and there is data behind it; nothing was written. "
+                        "Restore the header from a backup",
+                        device_);
+    }
+  }
+  if (!request_.access.block) {
+    CV_RETURN_IF_ERROR(env_.tools->CheckInstalled(request_.access.filesystem));
+  }
+  return worker_->ProbeDmCrypt(After(env_.limits.map));
+}
+
+absl::Status StageOperation::FormatDevice(bool torn) {
+  CV_RETURN_IF_ERROR(CheckFormat(torn));
+  CV_ASSIGN_OR_RETURN(const HeaderPlan plan, PlanHeader());
+  {
+    CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant,
+                        env_.kdf_budget->Acquire(plan.parameters.kdf_memory_bytes(),
+                                                 After(env_.limits.kdf_queue)));
+    CV_RETURN_IF_ERROR(worker_->BuildHeader(plan, request_.secret->current.bytes,
+                                            After(env_.limits.unlock)));
+  }
+  CV_RETURN_IF_ERROR(RecordIntent(plan, torn));
+  CV_RETURN_IF_ERROR(worker_->CommitHeader(torn, After(env_.limits.write)));
+  planned_token_ = plan.token;
+  just_formatted_ = true;
+  Log(LogLevel::kInfo, "formatted",
+      {{"volume", request_.volume_id}, {"device", device_}, {"luks_uuid", plan.luks_uuid}});
+  return Activate();
+}
+
+absl::Status StageOperation::RecordIntent(const HeaderPlan& plan, bool torn) {
+  record_.state = FormatState::kIntended;
+  record_.luks_uuid = plan.luks_uuid;
+  record_.filesystem = plan.token.filesystem;
+  record_.filesystem_uuid = plan.token.filesystem_uuid;
+  record_.device_bytes = inspection_.device.size_bytes;
+  CV_RETURN_IF_ERROR(storage_->StoreRecord(record_));
+  if (!storage_->is_static()) return absl::OkStatus();
+  inspection_.intent = luks::Intent{request_.volume_id, plan.luks_uuid, inspection_.device.size_bytes};
+  return worker_->WriteIntent(*inspection_.intent, torn, After(env_.limits.write));
+}
+
+absl::Status StageOperation::OpenDevice() {
+  const HeaderSummary& header = *inspection_.header;
+  CV_RETURN_IF_ERROR(CheckToken(request_.volume_id, request_.options.adopt_volume_id, header));
+  if (header.usable_keyslots == 0) {
+    return FailedPrecondition(
+        "the LUKS header of {} (LUKS {}) has no usable keyslot, so no key can open it: its keyslots were "
+        "erased, or another tool was killed while it formatted; nothing was written. Restore the header from "
+        "a backup, or, if there never was data, wipe the device (wipefs --all, and zero the first 16 MiB)",
+        device_, header.uuid);
+  }
+  CV_RETURN_IF_ERROR(UnlockWithAnyKey());
+  return Activate();
+}
+
+absl::Status StageOperation::UnlockWithAnyKey() {
+  const HeaderSummary& header = *inspection_.header;
+  CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant,
+                      env_.kdf_budget->Acquire(header.kdf_memory_bytes, After(env_.limits.kdf_queue)));
+  std::vector<const keys::Passphrase*> candidates = {&request_.secret->current};
+  for (const keys::Passphrase& previous : request_.secret->previous) candidates.push_back(&previous);
+  std::vector<std::string> tried;
+  for (const keys::Passphrase* candidate : candidates) {
+    const auto start = std::chrono::steady_clock::now();
+    absl::Status status = worker_->Unlock(candidate->bytes, After(env_.limits.unlock));
+    env_.observer->UnlockTook(std::chrono::steady_clock::now() - start);
+    if (status.code() != absl::StatusCode::kUnauthenticated) return status;
+    tried.push_back(candidate->secret_key);
+  }
+  std::string hint = "check that the Secret is the one that the volume was made with";
+  if (const luks::VolumeToken* known = token(); known != nullptr && !known->key_id.empty()) {
+    hint = fmt::format("the volume was made with the key whose CRYPTO_KEY_ID is \"{}\"", known->key_id);
+  }
+  return MakeStatus(absl::StatusCode::kUnauthenticated,
+                    "no keyslot of {} (LUKS {}) opens with the key in the Secret ({}); {}. The device was not "
+                    "changed",
+                    device_, header.uuid, absl::StrJoin(tried, ", "), hint);
+}
+
+absl::Status StageOperation::Activate() {
+  ActivateOptions options;
+  options.name = mapping_name_;
+  options.read_only = request_.access.read_only() || inspection_.device.read_only;
+  options.discard = request_.options.discard;
+  options.no_read_workqueue = request_.options.no_read_workqueue;
+  options.no_write_workqueue = request_.options.no_write_workqueue;
+  undo_.Add([this] {
+    // The first worker may be what failed.
+    auto worker = env_.workers->New(lock_);
+    if (absl::Status s = worker->Deactivate(mapping_name_, After(env_.limits.map)); !s.ok()) {
+      Log(LogLevel::kWarning, "the mapping could not be removed after a failure",
+          {{"volume", request_.volume_id}, {"mapping", mapping_name_}, {"error", Message(s)}});
+    }
+  });
+  absl::Status status = worker_->Activate(options, After(env_.limits.map)).status();
+  // Of a missing module libcryptsetup knows only that something did not work.
+  if (!status.ok()) CV_RETURN_IF_ERROR(worker_->ProbeDmCrypt(After(env_.limits.map)));
+  return status;
+}
+
+absl::Status StageOperation::PreparePlain() {
+  const block::DeviceReport& device = inspection_.device;
+  if (device.contents == block::Contents::kLuks) {
+    return FailedPrecondition(
+        "{} holds a LUKS volume, but this volume is not marked as encrypted; set encrypted: \"true\"",
+        device_);
+  }
+  if (request_.access.block) return absl::OkStatus();
+  if (!device.users.empty()) {
+    return FailedPrecondition("{} is in use: {}; nothing was changed", device_,
+                              absl::StrJoin(device.users, ", "));
+  }
+  const bool ours = record_.state == FormatState::kIntended;
+  if (device.contents == block::Contents::kOther ||
+      (device.contents == block::Contents::kUnknown && !ours)) {
+    return FailedPrecondition(
+        "{} is not blank: it holds {}; nothing was written. If its content may be destroyed, wipe it by hand "
+        "(wipefs --all, then zero the first 16 MiB and the last MiB) and try again",
+        device_, device.found);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FilesystemFacts> StageOperation::GatherFacts() {
+  FilesystemFacts facts;
+  CV_ASSIGN_OR_RETURN(facts.report,
+                      worker_->ProbeFilesystem(data_device_, After(env_.limits.inspect)));
+  facts.record = record_;
+  facts.token = token();
+  facts.wanted = request_.access.filesystem;
+  if (request_.options.encrypted) facts.luks_uuid = luks_uuid();
+  facts.just_formatted = just_formatted_;
+  facts.read_only = request_.access.read_only() || inspection_.device.read_only;
+  if (!facts.report.type.empty() || facts.report.other || just_formatted_) return facts;
+  // What the raw device shows: through dm-crypt, untouched zeros look like anything.
+  const uint64_t offset = inspection_.header.has_value() ? inspection_.header->data_offset : 0;
+  CV_ASSIGN_OR_RETURN(facts.data_reads_zero,
+                      worker_->DataReadsZero(device_, offset, After(env_.limits.inspect)));
+  return facts;
+}
+
+absl::Status StageOperation::EnsureFilesystem() {
+  CV_ASSIGN_OR_RETURN(const FilesystemFacts facts, GatherFacts());
+  CV_ASSIGN_OR_RETURN(const FilesystemAction action, DecideFilesystem(facts));
+  filesystem_uuid_ = facts.report.uuid;
+  switch (action) {
+    case FilesystemAction::kMake:
+      return MakeFilesystem();
+    case FilesystemAction::kUseIfWhole:
+      return UseIfWhole(facts.report);
+    case FilesystemAction::kUse:
+      break;
+  }
+  return CheckFilesystem(facts.report.needs_check && !facts.read_only);
+}
+
+absl::Status StageOperation::UseIfWhole(const filesystem::FilesystemReport& report) {
+  CV_ASSIGN_OR_RETURN(const bool whole, env_.tools->IsWhole(report.type, data_device_, Inherited(),
+                                                            After(env_.limits.check)));
+  if (whole) return absl::OkStatus();
+  if (report.never_mounted) return MakeFilesystem();
+  return MakeStatus(absl::StatusCode::kDataLoss,
+                    "the {} filesystem on {} was being made when something crashed, has been mounted since, and "
+                    "does not check out; nothing was written. Look at it by hand",
+                    report.type, data_device_);
+}
+
+absl::Status StageOperation::MakeFilesystem() {
+  filesystem::MakeRequest make;
+  make.type = request_.access.filesystem;
+  make.device = data_device_;
+  make.user_options = request_.options.mkfs_options;
+  make.inherit = Inherited();
+  if (token() != nullptr && !token()->filesystem_uuid.empty()) {
+    make.uuid = token()->filesystem_uuid;
+  } else if (record_.state == FormatState::kIntended && !record_.filesystem_uuid.empty()) {
+    make.uuid = record_.filesystem_uuid;
+  } else {
+    CV_ASSIGN_OR_RETURN(make.uuid, NewUuid());
+  }
+  if (!request_.options.encrypted) {
+    record_ = {FormatState::kIntended, "", make.type, make.uuid, inspection_.device.size_bytes};
+    CV_RETURN_IF_ERROR(storage_->StoreRecord(record_));
+  }
+  CV_RETURN_IF_ERROR(env_.tools->Make(make, After(env_.limits.make)));
+  filesystem_uuid_ = make.uuid;
+  return worker_->Sync(data_device_, After(env_.limits.write));
+}
+
+absl::Status StageOperation::CheckFilesystem(bool needed) {
+  if (!needed) return absl::OkStatus();
+  Log(LogLevel::kInfo, "checking the filesystem",
+      {{"volume", request_.volume_id}, {"device", data_device_}});
+  return env_.tools
+      ->Check(request_.access.filesystem, data_device_, Inherited(), After(env_.limits.check))
+      .status();
+}
+
+// The device first, then our records of it: `formatted` is never on record before it is true.
+absl::Status StageOperation::Complete() {
+  CV_RETURN_IF_ERROR(StoreReadyToken());
+  if (record_.state != FormatState::kFormatted) {
+    record_.state = FormatState::kFormatted;
+    record_.luks_uuid = request_.options.encrypted ? luks_uuid() : "";
+    record_.filesystem = request_.access.filesystem;
+    record_.filesystem_uuid = filesystem_uuid_;
+    record_.device_bytes = inspection_.device.size_bytes;
+    CV_RETURN_IF_ERROR(storage_->StoreRecord(record_));
+  }
+  const bool ours = inspection_.intent.has_value() &&
+                    inspection_.intent->volume_id == request_.volume_id;
+  if (!ours || request_.access.read_only() || inspection_.device.read_only) return absl::OkStatus();
+  return worker_->ClearIntent(After(env_.limits.write));
+}
+
+// Peers' volumes get a token too; LUKS1 has none, and what is read-only is not written to.
+absl::Status StageOperation::StoreReadyToken() {
+  if (!request_.options.encrypted || request_.access.read_only() || inspection_.device.read_only) {
+    return absl::OkStatus();
+  }
+  const bool luks2 = just_formatted_ || (inspection_.header.has_value() && inspection_.header->version == 2);
+  const bool damaged = inspection_.header.has_value() && inspection_.header->damaged_copy;
+  const luks::VolumeToken* before = token();
+  const bool right = before != nullptr && before->state == luks::VolumeState::kReady &&
+                     before->volume_id == request_.volume_id;
+  if (!luks2 || (right && !damaged)) return absl::OkStatus();
+  luks::VolumeToken ready = before != nullptr ? *before : luks::VolumeToken();
+  ready.volume_id = request_.volume_id;
+  ready.filesystem = request_.access.filesystem;
+  ready.filesystem_uuid = filesystem_uuid_;
+  ready.state = luks::VolumeState::kReady;
+  if (before == nullptr) ready.key_id = request_.secret->key_id;
+  CV_RETURN_IF_ERROR(worker_->StoreToken(ready, After(env_.limits.write)));
+  if (damaged) {
+    Log(LogLevel::kWarning, "repaired a damaged copy of the LUKS header",
+        {{"volume", request_.volume_id}, {"device", device_}, {"luks_uuid", luks_uuid()}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StageOperation::MountStaged() {
+  CV_RETURN_IF_ERROR(MakeMountPoint(request_.staging_path, /*directory=*/true));
+  mount::MountRequest request;
+  request.source = data_device_;
+  request.target = request_.staging_path;
+  request.type = request_.access.filesystem;
+  request.options = filesystem::RequiredMountOptions(request.type);
+  request.options.insert(request.options.end(), request_.access.mount_flags.begin(),
+                         request_.access.mount_flags.end());
+  request.read_only = request_.access.read_only();
+  return worker_->Mount(request, After(env_.limits.mount));
+}
+
+}  // namespace cryptvol::volume

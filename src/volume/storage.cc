@@ -1,0 +1,97 @@
+#include "volume/storage.h"
+
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "base/status.h"
+
+namespace cryptvol::volume {
+namespace {
+
+class BackendVolume : public VolumeStorage {
+ public:
+  BackendVolume(block::Backend* backend, std::string volume_id)
+      : backend_(backend), volume_id_(std::move(volume_id)) {}
+
+  bool is_static() const override { return false; }
+  absl::StatusOr<std::string> Attach(bool read_only) override {
+    return backend_->Attach(volume_id_, read_only);
+  }
+  absl::Status Detach() override { return backend_->Detach(volume_id_); }
+  absl::StatusOr<block::FormatRecord> LoadRecord() override {
+    return backend_->LoadFormatRecord(volume_id_);
+  }
+  absl::Status StoreRecord(const block::FormatRecord& record) override {
+    return backend_->StoreFormatRecord(volume_id_, record);
+  }
+
+ private:
+  block::Backend* backend_;
+  std::string volume_id_;
+};
+
+class StaticVolume : public VolumeStorage {
+ public:
+  StaticVolume(block::StaticRecords* records, std::string volume_id, std::string device)
+      : records_(records), volume_id_(std::move(volume_id)), device_(std::move(device)) {}
+
+  bool is_static() const override { return true; }
+  absl::StatusOr<std::string> Attach(bool /*read_only*/) override { return device_; }
+  absl::Status Detach() override { return absl::OkStatus(); }
+  absl::StatusOr<block::FormatRecord> LoadRecord() override { return records_->Load(volume_id_); }
+  absl::Status StoreRecord(const block::FormatRecord& record) override {
+    return records_->Store(volume_id_, record);
+  }
+
+ private:
+  block::StaticRecords* records_;
+  std::string volume_id_;
+  std::string device_;
+};
+
+}  // namespace
+
+Storage::Storage(std::vector<std::unique_ptr<block::Backend>> backends,
+                 std::unique_ptr<block::StaticRecords> static_records)
+    : backends_(std::move(backends)), static_records_(std::move(static_records)) {}
+
+absl::StatusOr<block::Backend*> Storage::FindBackend(const std::string& name) const {
+  std::vector<std::string> names;
+  for (const auto& backend : backends_) {
+    if (name.empty() || backend->name() == name) return backend.get();
+    names.push_back(backend->name());
+  }
+  if (backends_.empty()) {
+    return FailedPrecondition("this driver runs without a backend (--backend): it serves static volumes only");
+  }
+  return InvalidArgument("the backend {} is not one of this driver's ({})", name,
+                         absl::StrJoin(names, ", "));
+}
+
+absl::StatusOr<block::Backend*> Storage::FindOwner(const std::string& volume_id) const {
+  for (const auto& backend : backends_) {
+    auto info = backend->Get(volume_id);
+    if (info.ok()) return backend.get();
+    if (info.status().code() != absl::StatusCode::kNotFound) return info.status();
+  }
+  return nullptr;
+}
+
+absl::StatusOr<std::unique_ptr<VolumeStorage>> Storage::Open(const std::string& volume_id,
+                                                             const VolumeOptions& options) const {
+  CV_ASSIGN_OR_RETURN(block::Backend * owner, FindOwner(volume_id));
+  if (owner != nullptr && !options.device.empty()) {
+    return FailedPrecondition(
+        "the backend {} has this volume, and its attributes name the device {}: give the static "
+        "PersistentVolume another volumeHandle",
+        owner->name(), options.device);
+  }
+  if (owner != nullptr) return std::make_unique<BackendVolume>(owner, volume_id);
+  if (options.device.empty()) {
+    return MakeStatus(absl::StatusCode::kNotFound,
+                      "no backend of this node has this volume, and its attributes name no device");
+  }
+  return std::make_unique<StaticVolume>(static_records_.get(), volume_id, options.device);
+}
+
+}  // namespace cryptvol::volume

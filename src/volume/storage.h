@@ -1,0 +1,59 @@
+// Where a volume's bytes are on this node: with one of our backends, or on a device that the
+// PersistentVolume names.
+#ifndef CRYPTVOL_VOLUME_STORAGE_H_
+#define CRYPTVOL_VOLUME_STORAGE_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "block/backend.h"
+#include "block/static_records.h"
+#include "volume/options.h"
+
+namespace cryptvol::volume {
+
+// One volume's storage. Used under the volume's lock.
+class VolumeStorage {
+ public:
+  virtual ~VolumeStorage() = default;
+
+  // True when the device belongs to somebody else: its intent is recorded on the device too, since another
+  // node does not see our records.
+  virtual bool is_static() const = 0;
+
+  virtual absl::StatusOr<std::string> Attach(bool read_only) = 0;
+  virtual absl::Status Detach() = 0;
+  virtual absl::StatusOr<block::FormatRecord> LoadRecord() = 0;
+  virtual absl::Status StoreRecord(const block::FormatRecord& record) = 0;
+};
+
+// All storage of this node. Thread-safe.
+class Storage {
+ public:
+  // The first backend is the default one. `static_records` must not be null.
+  Storage(std::vector<std::unique_ptr<block::Backend>> backends,
+          std::unique_ptr<block::StaticRecords> static_records);
+
+  // The backend with that name ("loop:/srv/v"; empty: the default). INVALID_ARGUMENT naming those there are.
+  absl::StatusOr<block::Backend*> FindBackend(const std::string& name) const;
+
+  // The backend that has this volume, or null.
+  absl::StatusOr<block::Backend*> FindOwner(const std::string& volume_id) const;
+
+  // NOT_FOUND when no backend has it and the options name no device. FAILED_PRECONDITION when both do.
+  absl::StatusOr<std::unique_ptr<VolumeStorage>> Open(const std::string& volume_id,
+                                                      const VolumeOptions& options) const;
+
+  const std::vector<std::unique_ptr<block::Backend>>& backends() const { return backends_; }
+
+ private:
+  std::vector<std::unique_ptr<block::Backend>> backends_;
+  std::unique_ptr<block::StaticRecords> static_records_;
+};
+
+}  // namespace cryptvol::volume
+
+#endif  // CRYPTVOL_VOLUME_STORAGE_H_

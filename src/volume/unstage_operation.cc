@@ -1,0 +1,87 @@
+#include "volume/unstage_operation.h"
+
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "base/status.h"
+#include "block/users.h"
+#include "volume/bound_nodes.h"
+
+namespace cryptvol::volume {
+namespace {
+
+// udev and the like look at a device for a moment after it changed; that is not worth an error.
+constexpr int kBusyTries = 10;
+constexpr std::chrono::milliseconds kBusyPause(200);
+
+template <typename Step>
+absl::Status RetryWhileBusy(Step step) {
+  absl::Status status = step();
+  for (int i = 1; i < kBusyTries && status.code() == absl::StatusCode::kFailedPrecondition; ++i) {
+    std::this_thread::sleep_for(kBusyPause);
+    status = step();
+  }
+  return status;
+}
+
+absl::Status WithUsers(const absl::Status& status, const std::string& users) {
+  return FailedPrecondition("{}: {}. Stop what uses it; it is tried again", Message(status), users);
+}
+
+std::string UsersOfMount(const mount::MountEntry& entry) {
+  const std::vector<std::string> users = block::DescribeUsers(entry.device, entry.target);
+  if (!users.empty()) return absl::StrJoin(users, "; ");
+  return "no process or mount is seen to use it (does the driver run with hostPID: true?)";
+}
+
+}  // namespace
+
+UnstageOperation::UnstageOperation(const Environment& environment, const UnstageRequest& request,
+                                   std::shared_ptr<OperationLock> lock)
+    : env_(environment),
+      request_(request),
+      mapping_name_(MappingName(environment.driver_name, request.volume_id)),
+      worker_(environment.workers->New(std::move(lock))) {}
+
+absl::Status UnstageOperation::Run() {
+  CV_RETURN_IF_ERROR(Unmount());
+  CV_RETURN_IF_ERROR(Unmap());
+  return Detach();
+}
+
+absl::Status UnstageOperation::Unmount() {
+  while (true) {
+    CV_ASSIGN_OR_RETURN(std::vector<mount::MountEntry> table, env_.read_mount_table());
+    const mount::MountEntry* entry = mount::FindMount(table, request_.staging_path);
+    if (entry == nullptr) return absl::OkStatus();
+    absl::Status status = RetryWhileBusy([&] {
+      return worker_->Unmount(request_.staging_path, Deadline::After(env_.limits.unmount));
+    });
+    if (status.code() == absl::StatusCode::kFailedPrecondition) {
+      return WithUsers(status, UsersOfMount(*entry));
+    }
+    CV_RETURN_IF_ERROR(status);
+  }
+}
+
+absl::Status UnstageOperation::Unmap() {
+  CV_ASSIGN_OR_RETURN(std::optional<MappingReport> mapping,
+                      worker_->DescribeMapping(mapping_name_, Deadline::After(env_.limits.map)));
+  if (!mapping.has_value()) return absl::OkStatus();
+  CV_ASSIGN_OR_RETURN(const std::vector<mount::MountEntry> table, env_.read_mount_table());
+  CV_RETURN_IF_ERROR(CheckNotPublished(table, mapping->number));
+  absl::Status status = RetryWhileBusy([&] {
+    return worker_->Deactivate(mapping_name_, Deadline::After(env_.limits.unmount));
+  });
+  if (status.code() != absl::StatusCode::kFailedPrecondition) return status;
+  return WithUsers(status, block::UsersPhrase(mapping->number));
+}
+
+absl::Status UnstageOperation::Detach() {
+  CV_ASSIGN_OR_RETURN(block::Backend * owner, env_.storage->FindOwner(request_.volume_id));
+  if (owner == nullptr) return absl::OkStatus();
+  return RetryWhileBusy([&] { return owner->Detach(request_.volume_id); });
+}
+
+}  // namespace cryptvol::volume

@@ -1,0 +1,226 @@
+#include "worker/client.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <thread>
+#include <utility>
+
+#include "base/status.h"
+#include "base/subprocess.h"
+#include "worker/protocol.h"
+
+namespace cryptvol::worker {
+namespace {
+
+using nlohmann::json;
+using Counter = std::shared_ptr<std::atomic<int>>;
+
+// How long a killed process may take to end before it counts as stuck in the kernel.
+constexpr std::chrono::milliseconds kGraceAfterKill(2000);
+
+bool WaitForEnd(const SpawnedProcess& process, int milliseconds) {
+  pollfd ended = {process.pidfd.get(), POLLIN, 0};
+  if (TEMP_FAILURE_RETRY(::poll(&ended, 1, milliseconds)) != 1) return false;
+  int ignored;
+  ::waitpid(process.pid, &ignored, 0);
+  return true;
+}
+
+// Keeps the lock until the process has ended, however long that takes. The thread costs nothing but its
+// stack; there is one for each device that does not answer.
+void AbandonProcess(SpawnedProcess process, std::shared_ptr<volume::OperationLock> lock,
+                    Counter counter) {
+  counter->fetch_add(1);
+  std::thread([process = std::move(process), lock = std::move(lock), counter]() mutable {
+    WaitForEnd(process, -1);
+    counter->fetch_sub(1);
+    lock.reset();
+  }).detach();
+}
+
+class Client : public volume::DeviceWorker {
+ public:
+  Client(std::string program, std::shared_ptr<volume::OperationLock> lock, Counter abandoned)
+      : program_(std::move(program)), lock_(std::move(lock)), abandoned_(std::move(abandoned)) {}
+
+  ~Client() override {
+    socket_.Reset();  // the worker ends when it reads the end of the stream
+    if (process_.pid > 0 && !WaitForEnd(process_, static_cast<int>(kGraceAfterKill.count()))) Kill();
+  }
+
+  absl::StatusOr<volume::Inspection> Inspect(const std::string& device, Deadline deadline) override {
+    return Ask<volume::Inspection>("inspect", device, deadline);
+  }
+  absl::Status Unlock(const SecretBytes& passphrase, Deadline deadline) override {
+    return Call("unlock", json(), deadline, &passphrase).status();
+  }
+  absl::Status BuildHeader(const volume::HeaderPlan& plan, const SecretBytes& passphrase,
+                           Deadline deadline) override {
+    return Call("build_header", plan, deadline, &passphrase).status();
+  }
+  absl::Status WriteIntent(const luks::Intent& intent, bool may_be_torn, Deadline deadline) override {
+    return Call("write_intent", {{"intent", intent}, {"may_be_torn", may_be_torn}}, deadline).status();
+  }
+  absl::Status ClearIntent(Deadline deadline) override {
+    return Call("clear_intent", json(), deadline).status();
+  }
+  absl::Status CommitHeader(bool may_be_torn, Deadline deadline) override {
+    return Call("commit_header", may_be_torn, deadline).status();
+  }
+  absl::StatusOr<volume::MappingReport> Activate(const volume::ActivateOptions& options,
+                                                 Deadline deadline) override {
+    return Ask<volume::MappingReport>("activate", options, deadline);
+  }
+  absl::Status StoreToken(const luks::VolumeToken& token, Deadline deadline) override {
+    return Call("store_token", token, deadline).status();
+  }
+
+  absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string& name,
+                                                                       Deadline deadline) override {
+    CV_ASSIGN_OR_RETURN(json result, Call("describe_mapping", name, deadline));
+    if (result.is_null()) return std::nullopt;
+    return Convert<volume::MappingReport>(result);
+  }
+  absl::Status Deactivate(const std::string& name, Deadline deadline) override {
+    return Call("deactivate", name, deadline).status();
+  }
+  absl::Status ProbeDmCrypt(Deadline deadline) override {
+    return Call("probe_dm_crypt", json(), deadline).status();
+  }
+
+  absl::StatusOr<filesystem::FilesystemReport> ProbeFilesystem(const std::string& device,
+                                                               Deadline deadline) override {
+    return Ask<filesystem::FilesystemReport>("probe_filesystem", device, deadline);
+  }
+  absl::StatusOr<bool> DataReadsZero(const std::string& device, uint64_t offset,
+                                     Deadline deadline) override {
+    return Ask<bool>("data_reads_zero", {{"device", device}, {"offset", offset}}, deadline);
+  }
+  absl::Status Sync(const std::string& device, Deadline deadline) override {
+    return Call("sync", device, deadline).status();
+  }
+  absl::Status Mount(const mount::MountRequest& request, Deadline deadline) override {
+    return Call("mount", request, deadline).status();
+  }
+  absl::Status Bind(const mount::BindRequest& request, Deadline deadline) override {
+    return Call("bind", request, deadline).status();
+  }
+  absl::Status Unmount(const std::string& target, Deadline deadline) override {
+    return Call("unmount", target, deadline).status();
+  }
+  absl::StatusOr<filesystem::Usage> GetUsage(const std::string& path, Deadline deadline) override {
+    return Ask<filesystem::Usage>("get_usage", path, deadline);
+  }
+
+ private:
+  template <typename T>
+  static absl::StatusOr<T> Convert(const json& value) {
+    try {
+      return value.get<T>();
+    } catch (const json::exception& error) {
+      return Internal("the worker's answer is not understood: {}", error.what());
+    }
+  }
+
+  template <typename T>
+  absl::StatusOr<T> Ask(const char* call, const json& args, Deadline deadline) {
+    CV_ASSIGN_OR_RETURN(json result, Call(call, args, deadline));
+    return Convert<T>(result);
+  }
+
+  absl::StatusOr<json> Call(const char* call, const json& args, Deadline deadline,
+                            const SecretBytes* secret = nullptr) {
+    if (!failed_.ok()) return failed_;
+    CV_RETURN_IF_ERROR(Start());
+    auto reply = Exchange(call, args, deadline, secret);
+    if (reply.ok()) return ParseReply(reply->body);
+    failed_ = Explain(call, reply.status());
+    return failed_;
+  }
+
+  absl::StatusOr<Message> Exchange(const char* call, const json& args, Deadline deadline,
+                                   const SecretBytes* secret) {
+    CV_RETURN_IF_ERROR(
+        SendMessage(socket_.get(), {{"call", call}, {"args", args}}, secret, deadline));
+    return ReceiveMessage(socket_.get(), deadline);
+  }
+
+  absl::Status Start() {
+    if (process_.pid > 0) return absl::OkStatus();
+    std::array<int, 2> pair;
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
+      return ErrnoStatus(errno, "make a socket for a worker");
+    }
+    UniqueFd theirs(pair[1]);
+    socket_.Reset(pair[0]);
+    std::vector<std::pair<int, int>> fds = {{theirs.get(), kSocketFd}};
+    if (lock_ != nullptr && lock_->fd() >= 0) fds.emplace_back(lock_->fd(), kLockFd);
+    CV_ASSIGN_OR_RETURN(process_, Spawn(program_, {}, fds));
+    return absl::OkStatus();
+  }
+
+  // What became of a worker that did not answer.
+  absl::Status Explain(const char* call, const absl::Status& status) {
+    if (status.code() != absl::StatusCode::kDeadlineExceeded) {
+      Kill();
+      return Internal("the worker process ended during {}", call);
+    }
+    const pid_t pid = process_.pid;
+    if (Kill()) {
+      return MakeStatus(absl::StatusCode::kDeadlineExceeded,
+                        "{} did not end in time; it was stopped and can be repeated", call);
+    }
+    return MakeStatus(absl::StatusCode::kAborted,
+                      "{} did not end in time and cannot be stopped (process {} waits in the kernel): the "
+                      "device does not answer; the volume stays locked until it does",
+                      call, pid);
+  }
+
+  // False when the process does not end: it is abandoned, with the lock.
+  bool Kill() {
+    if (process_.pid <= 0) return true;
+    ::kill(process_.pid, SIGKILL);
+    const bool ended = WaitForEnd(process_, static_cast<int>(kGraceAfterKill.count()));
+    if (!ended) AbandonProcess(std::move(process_), lock_, abandoned_);
+    process_ = SpawnedProcess();
+    socket_.Reset();
+    return ended;
+  }
+
+  const std::string program_;
+  const std::shared_ptr<volume::OperationLock> lock_;
+  const Counter abandoned_;
+  SpawnedProcess process_;
+  UniqueFd socket_;
+  absl::Status failed_;  // once a call was not answered, there is no worker any more
+};
+
+}  // namespace
+
+ClientFactory::ClientFactory(std::string program)
+    : program_(std::move(program)), abandoned_(std::make_shared<std::atomic<int>>(0)) {}
+
+ClientFactory::~ClientFactory() = default;
+
+std::unique_ptr<volume::DeviceWorker> ClientFactory::New(
+    std::shared_ptr<volume::OperationLock> lock) {
+  return std::make_unique<Client>(program_, std::move(lock), abandoned_);
+}
+
+int ClientFactory::abandoned() const { return abandoned_->load(); }
+
+absl::StatusOr<std::string> FindWorkerProgram() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return ErrnoStatus(error.value(), "find this program");
+  return FindProgram((self.parent_path() / "cryptvol-worker").string());
+}
+
+}  // namespace cryptvol::worker

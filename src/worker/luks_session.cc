@@ -1,0 +1,317 @@
+#include "worker/luks_session.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <vector>
+
+#include "base/status.h"
+#include "block/inspect.h"
+#include "luks/layout.h"
+#include "worker/crypt_log.h"
+#include "worker/device_mapper.h"
+
+namespace cryptvol::worker {
+namespace {
+
+absl::Status FillRandom(std::span<uint8_t> out) {
+  while (!out.empty()) {
+    const ssize_t n = TEMP_FAILURE_RETRY(::getrandom(out.data(), out.size(), 0));
+    if (n < 0) return ErrnoStatus(errno, "get random bytes");
+    out = out.subspan(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<volume::HeaderSummary> Summarize(const luks::Header& header) {
+  volume::HeaderSummary summary;
+  CV_ASSIGN_OR_RETURN(summary.token, luks::FindToken(header));
+  summary.version = header.version;
+  summary.uuid = header.uuid;
+  summary.usable_keyslots = static_cast<int>(std::ranges::count_if(
+      header.keyslots, [](const luks::Keyslot& slot) { return !slot.ignored; }));
+  summary.kdf_memory_bytes = luks::KdfMemoryBytes(header);
+  summary.data_offset = header.data_offset;
+  summary.damaged_copy = header.version == 2 && (header.primary != luks::CopyState::kGood ||
+                                                 header.secondary != luks::CopyState::kGood);
+  return summary;
+}
+
+// The record of an unfinished format, on devices that are large enough to have one.
+absl::StatusOr<std::optional<luks::Intent>> ReadIntent(int fd, uint64_t device_bytes,
+                                                       const std::string& what) {
+  if (device_bytes < luks::kHeaderBytes) return std::nullopt;
+  luks::IntentBlock block;
+  CV_RETURN_IF_ERROR(ReadFullyAt(fd, block, luks::kIntentOffset, what));
+  return luks::DecodeIntent(block);
+}
+
+block::Region IntentRegion(const std::optional<luks::Intent>& intent) {
+  if (!intent.has_value()) return {};
+  return {luks::kIntentOffset, luks::kIntentBytes};
+}
+
+// Lays out an empty header in the file, with one keyslot and the token.
+absl::Status Format(const std::string& file, const volume::HeaderPlan& plan,
+                    const SecretBytes& passphrase) {
+  const luks::FormatParameters& parameters = plan.parameters;
+  crypt_device* raw = nullptr;
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_init(&raw, file.c_str()), "prepare a header"));
+  Handle<crypt_device, crypt_free> device(raw);
+  crypt_set_data_offset(device.get(), luks::kHeaderBytes / 512);
+  CV_RETURN_IF_ERROR(CryptStatus(
+      crypt_set_metadata_size(device.get(), luks::kMetadataBytes, luks::kKeyslotsBytes),
+      "lay out the header"));
+  crypt_pbkdf_type pbkdf = {};
+  pbkdf.type = parameters.pbkdf.c_str();
+  pbkdf.hash = parameters.hash.c_str();
+  pbkdf.iterations = parameters.pbkdf_iterations;
+  pbkdf.max_memory_kb = parameters.pbkdf_memory_kib;
+  pbkdf.parallel_threads = parameters.pbkdf_lanes;
+  pbkdf.flags = CRYPT_PBKDF_NO_BENCHMARK;
+  crypt_params_luks2 params = {};
+  params.pbkdf = &pbkdf;
+  params.sector_size = parameters.sector_bytes;
+  CV_RETURN_IF_ERROR(CryptStatus(
+      crypt_format(device.get(), CRYPT_LUKS2, parameters.cipher.c_str(),
+                   parameters.cipher_mode.c_str(), plan.luks_uuid.c_str(), nullptr,
+                   parameters.key_bits / 8, &params),
+      "build a LUKS2 header"));
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_keyslot_add_by_volume_key(device.get(), 0, nullptr, 0,
+                                                                 passphrase.chars(), passphrase.size()),
+                                 "add the keyslot"));
+  const std::string token = luks::SerializeToken(plan.token);
+  return CryptStatus(crypt_token_json_set(device.get(), CRYPT_ANY_TOKEN, token.c_str()),
+                     "add the token");
+}
+
+absl::Status Sync(int fd, const std::string& what) {
+  if (::fsync(fd) != 0) return ErrnoStatus(errno, "flush " + what);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+LuksSession::LuksSession() { CaptureCryptLog(); }
+
+absl::StatusOr<volume::Inspection> LuksSession::Inspect(const std::string& device) {
+  CV_ASSIGN_OR_RETURN(block::OpenedDevice opened, block::OpenDevice(device));
+  path_ = opened.report.path;
+  device_bytes_ = opened.report.size_bytes;
+  number_ = opened.report.number;
+  CV_ASSIGN_OR_RETURN(intent_, ReadIntent(opened.fd.get(), device_bytes_, path_));
+  CV_RETURN_IF_ERROR(block::ProbeContents(opened, IntentRegion(intent_)));
+  CV_ASSIGN_OR_RETURN(opened.report.users, block::FindUsers(number_));
+  volume::Inspection inspection;
+  inspection.intent = intent_;
+  if (opened.report.contents == block::Contents::kLuks) {
+    CV_RETURN_IF_ERROR(InspectHeader(opened.fd.get(), inspection));
+  }
+  inspection.device = std::move(opened.report);
+  return inspection;
+}
+
+absl::Status LuksSession::InspectHeader(int fd, volume::Inspection& inspection) {
+  absl::StatusOr<HeaderCopy> copy = CopyHeader(fd, device_bytes_, path_);
+  if (!copy.ok()) {
+    inspection.header_error = copy.status();
+    return absl::OkStatus();
+  }
+  absl::StatusOr<volume::HeaderSummary> summary = Summarize(copy->header);
+  if (!summary.ok()) {
+    inspection.header_error = summary.status();
+    return absl::OkStatus();
+  }
+  inspection.header = *std::move(summary);
+  copy_ = *std::move(copy);
+  return absl::OkStatus();
+}
+
+// The copy as metadata, the device as data: libcryptsetup never reads the header from the device itself,
+// where it could be another one by now, or be repaired before any key was proven.
+absl::StatusOr<LuksSession::CryptDevice> LuksSession::LoadCopy() {
+  crypt_device* raw = nullptr;
+  CV_RETURN_IF_ERROR(CryptStatus(
+      crypt_init_data_device(&raw, copy_->path().c_str(), path_.c_str()), "open " + path_));
+  CryptDevice device(raw);
+  const char* type = copy_->header.version == 1 ? CRYPT_LUKS1 : CRYPT_LUKS2;
+  CV_RETURN_IF_ERROR(
+      CryptStatus(crypt_load(device.get(), type, nullptr), "load the LUKS header of " + path_));
+  return device;
+}
+
+absl::Status LuksSession::Unlock(const SecretBytes& passphrase) {
+  if (!copy_.has_value()) return Internal("unlock: no header was inspected");
+  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadCopy());
+  CV_ASSIGN_OR_RETURN(
+      SecretBytes key,
+      SecretBytes::Allocate(static_cast<size_t>(crypt_get_volume_key_size(device.get()))));
+  size_t size = key.size();
+  const int result =
+      crypt_volume_key_get(device.get(), CRYPT_ANY_SLOT, reinterpret_cast<char*>(key.data()), &size,
+                           passphrase.chars(), passphrase.size());
+  if (result == -EPERM) {
+    TakeCryptLog();
+    return MakeStatus(absl::StatusCode::kUnauthenticated, "no keyslot of {} opens with this key", path_);
+  }
+  CV_RETURN_IF_ERROR(CryptStatus(result, "unlock " + path_));
+  volume_key_ = std::move(key);
+  return absl::OkStatus();
+}
+
+absl::Status LuksSession::BuildHeader(const volume::HeaderPlan& plan, const SecretBytes& passphrase) {
+  if (device_bytes_ <= luks::kHeaderBytes) {
+    return FailedPrecondition(
+        "{} has {} bytes: a LUKS2 header takes {} and leaves no room for data; use a larger device",
+        path_, device_bytes_, luks::kHeaderBytes);
+  }
+  HeaderCopy built;
+  CV_ASSIGN_OR_RETURN(built.file, NewHeaderFile());
+  CV_RETURN_IF_ERROR(Format(built.path(), plan, passphrase));
+  // From here on it is treated like one that was read: parsed, checked, opened.
+  CV_ASSIGN_OR_RETURN(copy_, CopyHeader(built.file.get(), device_bytes_, "the new header"));
+  copy_->file = std::move(built.file);
+  return Annotate(Unlock(passphrase), "the new header does not open, nothing was written");
+}
+
+absl::Status LuksSession::ReplaceReservedBytes(int fd, std::span<const uint8_t> bytes,
+                                               const std::string& what) {
+  CV_RETURN_IF_ERROR(WriteFullyAt(fd, bytes, luks::kIntentOffset, what));
+  return Sync(fd, what);
+}
+
+absl::Status LuksSession::WriteIntent(const luks::Intent& intent, bool may_be_torn) {
+  CV_ASSIGN_OR_RETURN(luks::IntentBlock block, luks::EncodeIntent(intent));
+  CV_ASSIGN_OR_RETURN(UniqueFd fd, block::OpenExclusively(path_));
+  CV_RETURN_IF_ERROR(CheckStillFree(may_be_torn));
+  CV_RETURN_IF_ERROR(ReplaceReservedBytes(fd.get(), block, path_));
+  intent_ = intent;
+  return absl::OkStatus();
+}
+
+absl::Status LuksSession::ClearIntent() {
+  luks::IntentBlock noise;
+  CV_RETURN_IF_ERROR(FillRandom(noise));
+  // Not exclusively: the device is mapped by now. The region belongs to nobody else.
+  CV_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path_, O_RDWR));
+  CV_RETURN_IF_ERROR(ReplaceReservedBytes(fd.get(), noise, path_));
+  intent_.reset();
+  return absl::OkStatus();
+}
+
+// Called with the device held exclusively: nobody who claims devices can change it any more.
+absl::Status LuksSession::CheckStillFree(bool may_be_torn) {
+  CV_ASSIGN_OR_RETURN(block::OpenedDevice opened, block::OpenDevice(path_));
+  CV_RETURN_IF_ERROR(block::ProbeContents(opened, IntentRegion(intent_)));
+  const block::Contents contents = opened.report.contents;
+  const bool torn = contents == block::Contents::kUnknown || contents == block::Contents::kLuks;
+  if (opened.report.number == number_ && opened.report.size_bytes == device_bytes_ &&
+      (contents == block::Contents::kBlank || (may_be_torn && torn))) {
+    return absl::OkStatus();
+  }
+  return MakeStatus(absl::StatusCode::kAborted,
+                    "{} changed since it was looked at (now: {}); nothing was written", path_,
+                    opened.report.found);
+}
+
+absl::StatusOr<std::vector<uint8_t>> LuksSession::HeaderImage() {
+  std::vector<uint8_t> image(luks::kHeaderBytes);
+  CV_RETURN_IF_ERROR(ReadFullyAt(copy_->file.get(), image, 0, "the new header"));
+  auto reserved = std::span(image).subspan(luks::kIntentOffset, luks::kReservedBytes);
+  CV_RETURN_IF_ERROR(FillRandom(reserved));
+  if (intent_.has_value()) {
+    CV_ASSIGN_OR_RETURN(luks::IntentBlock block, luks::EncodeIntent(*intent_));
+    std::ranges::copy(block, reserved.begin());
+  }
+  return image;
+}
+
+absl::Status LuksSession::CommitHeader(bool may_be_torn) {
+  if (volume_key_.empty()) return Internal("commit: no header was built");
+  CV_ASSIGN_OR_RETURN(UniqueFd fd, block::OpenExclusively(path_));
+  CV_RETURN_IF_ERROR(CheckStillFree(may_be_torn));
+  CV_ASSIGN_OR_RETURN(std::vector<uint8_t> image, HeaderImage());
+  // The primary copy last: until it is there, no opener takes the device for LUKS with nothing behind it.
+  const auto all = std::span<const uint8_t>(image);
+  CV_RETURN_IF_ERROR(
+      WriteFullyAt(fd.get(), all.subspan(luks::kMetadataBytes), luks::kMetadataBytes, path_));
+  CV_RETURN_IF_ERROR(Sync(fd.get(), path_));
+  CV_RETURN_IF_ERROR(WriteFullyAt(fd.get(), all.first(luks::kMetadataBytes), 0, path_));
+  return Sync(fd.get(), path_);
+}
+
+absl::Status LuksSession::CompareMapping(const volume::MappingReport& mapping) const {
+  if (mapping.is_single_crypt && mapping.backing == number_ && mapping.cipher == copy_->header.cipher &&
+      mapping.offset_sectors == copy_->header.data_offset / 512) {
+    return absl::OkStatus();
+  }
+  return Internal(
+      "the kernel mapped {} otherwise than its header says (cipher {}, device {}, offset {} sectors); "
+      "the mapping was removed again",
+      path_, mapping.cipher, block::ToString(mapping.backing), mapping.offset_sectors);
+}
+
+absl::StatusOr<volume::MappingReport> LuksSession::Activate(const volume::ActivateOptions& options) {
+  if (volume_key_.empty()) return Internal("activate: nothing was unlocked");
+  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadCopy());
+  uint32_t flags = 0;
+  if (options.read_only) flags |= CRYPT_ACTIVATE_READONLY;
+  if (options.discard) flags |= CRYPT_ACTIVATE_ALLOW_DISCARDS;
+  if (options.no_read_workqueue) flags |= CRYPT_ACTIVATE_NO_READ_WORKQUEUE;
+  if (options.no_write_workqueue) flags |= CRYPT_ACTIVATE_NO_WRITE_WORKQUEUE;
+  const int result = crypt_activate_by_volume_key(device.get(), options.name.c_str(),
+                                                  reinterpret_cast<const char*>(volume_key_.data()),
+                                                  volume_key_.size(), flags);
+  if (result == -EEXIST) {
+    TakeCryptLog();
+    return MakeStatus(absl::StatusCode::kAborted, "the mapping {} appeared meanwhile", options.name);
+  }
+  if (result == -EBUSY) {
+    const std::string log = TakeCryptLog();
+    return FailedPrecondition("{} is in use by somebody else: {}", path_, log);
+  }
+  CV_RETURN_IF_ERROR(CryptStatus(result, "map " + path_));
+  CV_ASSIGN_OR_RETURN(std::optional<volume::MappingReport> mapping, DescribeMapping(options.name));
+  if (!mapping.has_value()) return Internal("the mapping {} vanished", options.name);
+  if (absl::Status same = CompareMapping(*mapping); !same.ok()) {
+    Deactivate(options.name).IgnoreError();
+    return same;
+  }
+  return *mapping;
+}
+
+absl::Status LuksSession::StoreToken(const luks::VolumeToken& token) {
+  crypt_device* raw = nullptr;
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_init(&raw, path_.c_str()), "open " + path_));
+  CryptDevice device(raw);
+  // Loading from the device repairs a damaged copy; by now a key has opened the good one.
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_load(device.get(), CRYPT_LUKS2, nullptr), "load " + path_));
+  if (crypt_get_uuid(device.get()) == nullptr || copy_->header.uuid != crypt_get_uuid(device.get())) {
+    return MakeStatus(absl::StatusCode::kAborted, "{} has another LUKS header now", path_);
+  }
+  CV_ASSIGN_OR_RETURN(std::optional<luks::FoundToken> found, luks::FindToken(copy_->header));
+  const int id = found.has_value() ? found->id : CRYPT_ANY_TOKEN;
+  const std::string json = luks::SerializeToken(token);
+  return CryptStatus(crypt_token_json_set(device.get(), id, json.c_str()),
+                     "store the token in the header of " + path_);
+}
+
+absl::Status LuksSession::Deactivate(const std::string& name) {
+  CaptureCryptLog();
+  const int result = crypt_deactivate(nullptr, name.c_str());
+  if (result == -ENODEV || result == -ENXIO) {
+    TakeCryptLog();
+    return absl::OkStatus();
+  }
+  if (result == -EBUSY) {
+    TakeCryptLog();
+    return FailedPrecondition("the mapping {} is in use", name);
+  }
+  return CryptStatus(result, "remove the mapping " + name);
+}
+
+}  // namespace cryptvol::worker

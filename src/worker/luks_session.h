@@ -1,0 +1,55 @@
+// libcryptsetup, and nothing else, for one device. Not thread-safe, like libcryptsetup itself.
+#ifndef CRYPTVOL_WORKER_LUKS_SESSION_H_
+#define CRYPTVOL_WORKER_LUKS_SESSION_H_
+
+#include <libcryptsetup.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/c_handle.h"
+#include "base/unique_fd.h"
+#include "volume/device_worker.h"
+#include "worker/header_copy.h"
+
+namespace cryptvol::worker {
+
+// The functions mirror volume::LuksOperations; that header says what they promise.
+class LuksSession {
+ public:
+  LuksSession();
+
+  absl::StatusOr<volume::Inspection> Inspect(const std::string& device);
+  absl::Status Unlock(const SecretBytes& passphrase);
+  absl::Status BuildHeader(const volume::HeaderPlan& plan, const SecretBytes& passphrase);
+  absl::Status WriteIntent(const luks::Intent& intent, bool may_be_torn);
+  absl::Status ClearIntent();
+  absl::Status CommitHeader(bool may_be_torn);
+  absl::StatusOr<volume::MappingReport> Activate(const volume::ActivateOptions& options);
+  absl::Status StoreToken(const luks::VolumeToken& token);
+
+  // Removes a mapping of any device.
+  static absl::Status Deactivate(const std::string& name);
+
+ private:
+  using CryptDevice = Handle<crypt_device, crypt_free>;
+
+  absl::StatusOr<CryptDevice> LoadCopy();
+  absl::Status InspectHeader(int fd, volume::Inspection& inspection);
+  absl::Status CheckStillFree(bool may_be_torn);
+  absl::StatusOr<std::vector<uint8_t>> HeaderImage();
+  absl::Status ReplaceReservedBytes(int fd, std::span<const uint8_t> bytes, const std::string& what);
+  absl::Status CompareMapping(const volume::MappingReport& mapping) const;
+
+  std::string path_;          // of the inspected device
+  uint64_t device_bytes_ = 0;
+  block::DeviceNumber number_;
+  std::optional<HeaderCopy> copy_;  // as it was read, or as it was built
+  std::optional<luks::Intent> intent_;
+  SecretBytes volume_key_;    // after Unlock or BuildHeader
+};
+
+}  // namespace cryptvol::worker
+
+#endif  // CRYPTVOL_WORKER_LUKS_SESSION_H_

@@ -1,0 +1,162 @@
+#include "worker/protocol.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "base/status.h"
+
+namespace cryptvol::worker {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint32_t kMaxBody = 4 << 20;
+constexpr uint32_t kMaxSecret = 16 << 20;
+
+absl::Status WaitFor(int fd, short events, Deadline deadline) {
+  pollfd wait = {fd, events, 0};
+  const int ready = TEMP_FAILURE_RETRY(::poll(&wait, 1, static_cast<int>(deadline.remaining().count())));
+  if (ready < 0) return ErrnoStatus(errno, "wait for the worker");
+  if (ready == 0) return MakeStatus(absl::StatusCode::kDeadlineExceeded, "no answer in time");
+  return absl::OkStatus();
+}
+
+absl::Status Gone(const char* what) {
+  return MakeStatus(absl::StatusCode::kUnavailable, "{}: the other end is gone", what);
+}
+
+absl::Status SendAll(int fd, std::span<const uint8_t> data, Deadline deadline) {
+  while (!data.empty()) {
+    CV_RETURN_IF_ERROR(WaitFor(fd, POLLOUT, deadline));
+    const ssize_t n = ::send(fd, data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (n < 0) return Gone("send");
+    data = data.subspan(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReceiveAll(int fd, std::span<uint8_t> data, Deadline deadline) {
+  while (!data.empty()) {
+    CV_RETURN_IF_ERROR(WaitFor(fd, POLLIN, deadline));
+    const ssize_t n = ::recv(fd, data.data(), data.size(), MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (n <= 0) return Gone("receive");
+    data = data.subspan(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+std::span<const uint8_t> BytesOf(const std::string& text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+}  // namespace
+
+absl::Status SendMessage(int fd, const json& body, const SecretBytes* secret, Deadline deadline) {
+  const std::string text = body.dump(-1, ' ', false, json::error_handler_t::replace);
+  const std::array<uint32_t, 2> sizes = {
+      static_cast<uint32_t>(text.size()), secret != nullptr ? static_cast<uint32_t>(secret->size()) : 0};
+  std::array<uint8_t, sizeof(sizes)> prefix;
+  std::memcpy(prefix.data(), sizes.data(), sizeof(sizes));
+  CV_RETURN_IF_ERROR(SendAll(fd, prefix, deadline));
+  CV_RETURN_IF_ERROR(SendAll(fd, BytesOf(text), deadline));
+  return secret != nullptr ? SendAll(fd, secret->span(), deadline) : absl::OkStatus();
+}
+
+absl::StatusOr<Message> ReceiveMessage(int fd, Deadline deadline) {
+  std::array<uint8_t, 8> prefix;
+  CV_RETURN_IF_ERROR(ReceiveAll(fd, prefix, deadline));
+  std::array<uint32_t, 2> sizes;
+  std::memcpy(sizes.data(), prefix.data(), sizeof(sizes));
+  if (sizes[0] > kMaxBody || sizes[1] > kMaxSecret) return Internal("receive: a message too large");
+  std::string text(sizes[0], '\0');
+  CV_RETURN_IF_ERROR(
+      ReceiveAll(fd, {reinterpret_cast<uint8_t*>(text.data()), text.size()}, deadline));
+  Message message;
+  CV_ASSIGN_OR_RETURN(message.secret, SecretBytes::Allocate(sizes[1]));
+  CV_RETURN_IF_ERROR(ReceiveAll(fd, message.secret.span(), deadline));
+  message.body = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!message.body.is_object()) return Internal("receive: not a message");
+  return message;
+}
+
+json ErrorReply(const absl::Status& status) {
+  return {{"error", {{"code", static_cast<int>(status.code())}, {"message", ::cryptvol::Message(status)}}}};
+}
+
+absl::StatusOr<json> ParseReply(const json& reply) {
+  if (auto error = reply.find("error"); error != reply.end()) {
+    return absl::Status(static_cast<absl::StatusCode>((*error)["code"].get<int>()),
+                        (*error)["message"].get<std::string>());
+  }
+  return reply.value("result", json());
+}
+
+}  // namespace cryptvol::worker
+
+namespace cryptvol::volume {
+namespace {
+
+using nlohmann::json;
+
+template <typename T>
+json ToJson(const std::optional<T>& value) {
+  return value.has_value() ? json(*value) : json();
+}
+
+template <typename T>
+std::optional<T> FromJson(const json& value) {
+  return value.is_null() ? std::nullopt : std::optional<T>(value.get<T>());
+}
+
+json StatusToJson(const absl::Status& status) {
+  return {{"code", static_cast<int>(status.code())}, {"message", Message(status)}};
+}
+
+absl::Status StatusFromJson(const json& value) {
+  return absl::Status(static_cast<absl::StatusCode>(value.at("code").get<int>()),
+                      value.at("message").get<std::string>());
+}
+
+}  // namespace
+
+void to_json(json& out, const HeaderSummary& header) {
+  out = {{"version", header.version},
+         {"uuid", header.uuid},
+         {"usable_keyslots", header.usable_keyslots},
+         {"kdf_memory_bytes", header.kdf_memory_bytes},
+         {"data_offset", header.data_offset},
+         {"damaged_copy", header.damaged_copy},
+         {"token", ToJson(header.token)}};
+}
+
+void from_json(const json& in, HeaderSummary& header) {
+  in.at("version").get_to(header.version);
+  in.at("uuid").get_to(header.uuid);
+  in.at("usable_keyslots").get_to(header.usable_keyslots);
+  in.at("kdf_memory_bytes").get_to(header.kdf_memory_bytes);
+  in.at("data_offset").get_to(header.data_offset);
+  in.at("damaged_copy").get_to(header.damaged_copy);
+  header.token = FromJson<luks::FoundToken>(in.at("token"));
+}
+
+void to_json(json& out, const Inspection& inspection) {
+  out = {{"device", inspection.device},
+         {"header", ToJson(inspection.header)},
+         {"header_error", StatusToJson(inspection.header_error)},
+         {"intent", ToJson(inspection.intent)}};
+}
+
+void from_json(const json& in, Inspection& inspection) {
+  in.at("device").get_to(inspection.device);
+  inspection.header = FromJson<HeaderSummary>(in.at("header"));
+  inspection.header_error = StatusFromJson(in.at("header_error"));
+  inspection.intent = FromJson<luks::Intent>(in.at("intent"));
+}
+
+}  // namespace cryptvol::volume

@@ -1,0 +1,302 @@
+// A node in memory: one disk, its backend, the kernel's mappings and mounts, and the hands that work on
+// them. It enforces the order that the real parts enforce (nothing is mapped without a key, nothing mounted
+// without a filesystem) and can fail any step, before or after the step took effect.
+#ifndef CRYPTVOL_TESTS_FAKES_FAKE_NODE_H_
+#define CRYPTVOL_TESTS_FAKES_FAKE_NODE_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "block/backend.h"
+#include "volume/environment.h"
+
+namespace cryptvol::fakes {
+
+enum class When { kBefore, kAfter };
+
+// All that lasts from one operation to the next, as on a real node.
+struct World {
+  // The disk.
+  bool torn = false;  // random bytes where the header should be
+  std::optional<volume::HeaderPlan> header;
+  std::string passphrase;
+  std::optional<filesystem::FilesystemReport> filesystem;
+  int formats = 0;  // headers written
+  int mkfs_runs = 0;
+  // The backend's metadata.
+  block::FormatRecord record;
+  // The kernel.
+  bool attached = false;
+  std::optional<volume::MappingReport> mapping;
+  std::vector<mount::MountEntry> mounts;
+
+  // Faults: the step with this number (from 1) fails.
+  int steps = 0;
+  int fail_at = 0;
+  When when = When::kBefore;
+  std::vector<std::string> trace;
+
+  // Runs a step's effect, unless it is the one that fails.
+  template <typename Effect>
+  absl::Status Step(const std::string& name, Effect effect) {
+    trace.push_back(name);
+    const bool fails = ++steps == fail_at;
+    if (fails && when == When::kBefore) return Internal("fault before {}", name);
+    CV_RETURN_IF_ERROR(effect());
+    if (fails) return Internal("fault after {}", name);
+    return absl::OkStatus();
+  }
+  absl::Status Step(const std::string& name) {
+    return Step(name, [] { return absl::OkStatus(); });
+  }
+};
+
+inline constexpr uint64_t kDiskBytes = uint64_t{64} << 20;
+inline constexpr block::DeviceNumber kDisk = {7, 0};
+// A number that nothing on the machine that runs the test has: errors name the users of the real one.
+inline constexpr block::DeviceNumber kMapping = {4000, 77};
+
+class FakeBackend : public block::Backend {
+ public:
+  explicit FakeBackend(World* world) : world_(world) {}
+
+  std::string name() const override { return "fake:disk"; }
+  absl::StatusOr<block::VolumeInfo> Create(const block::VolumeSpec& spec) override {
+    return block::VolumeInfo{spec, false};
+  }
+  absl::Status Delete(const std::string& /*volume_id*/) override { return absl::OkStatus(); }
+  absl::StatusOr<block::VolumeInfo> Get(const std::string& volume_id) override {
+    block::VolumeInfo info;
+    info.spec.volume_id = volume_id;
+    return info;
+  }
+  absl::StatusOr<std::vector<block::VolumeInfo>> List() override {
+    return std::vector<block::VolumeInfo>();
+  }
+  absl::StatusOr<uint64_t> AvailableBytes() override { return 0; }
+  absl::StatusOr<std::string> Attach(const std::string& /*volume_id*/, bool /*read_only*/) override {
+    CV_RETURN_IF_ERROR(world_->Step("attach", [&] {
+      world_->attached = true;
+      return absl::OkStatus();
+    }));
+    return "/dev/fake";
+  }
+  absl::Status Detach(const std::string& /*volume_id*/) override {
+    if (world_->mapping.has_value()) return FailedPrecondition("in use");
+    world_->attached = false;
+    return absl::OkStatus();
+  }
+  absl::StatusOr<block::FormatRecord> LoadFormatRecord(const std::string& /*id*/) override {
+    CV_RETURN_IF_ERROR(world_->Step("load record"));
+    return world_->record;
+  }
+  absl::Status StoreFormatRecord(const std::string& /*id*/,
+                                 const block::FormatRecord& record) override {
+    return world_->Step("store record", [&] {
+      world_->record = record;
+      return absl::OkStatus();
+    });
+  }
+
+ private:
+  World* world_;
+};
+
+class FakeWorker : public volume::DeviceWorker {
+ public:
+  explicit FakeWorker(World* world) : world_(world) {}
+
+  absl::StatusOr<volume::Inspection> Inspect(const std::string& device, Deadline) override {
+    CV_RETURN_IF_ERROR(world_->Step("inspect"));
+    volume::Inspection inspection;
+    inspection.device.path = device;
+    inspection.device.number = kDisk;
+    inspection.device.size_bytes = kDiskBytes;
+    inspection.device.logical_sector_bytes = 512;
+    inspection.device.contents =
+        world_->torn ? block::Contents::kUnknown
+                     : (world_->header.has_value() ? block::Contents::kLuks : block::Contents::kBlank);
+    if (world_->mapping.has_value()) inspection.device.users = {"held by " + world_->mapping->name};
+    if (world_->header.has_value()) {
+      auto& header = inspection.header.emplace();
+      header.version = 2;
+      header.uuid = world_->header->luks_uuid;
+      header.usable_keyslots = 1;
+      header.data_offset = luks::kHeaderBytes;
+      header.token = luks::FoundToken{0, world_->header->token};
+    }
+    return inspection;
+  }
+  absl::Status Unlock(const SecretBytes& passphrase, Deadline) override {
+    return world_->Step("unlock", [&]() -> absl::Status {
+      if (std::string(passphrase.chars(), passphrase.size()) != world_->passphrase) {
+        return absl::UnauthenticatedError("no keyslot opens");
+      }
+      unlocked_ = true;
+      return absl::OkStatus();
+    });
+  }
+  absl::Status BuildHeader(const volume::HeaderPlan& plan, const SecretBytes& passphrase,
+                           Deadline) override {
+    return world_->Step("build header", [&] {
+      built_ = plan;
+      built_passphrase_.assign(passphrase.chars(), passphrase.size());
+      unlocked_ = true;
+      return absl::OkStatus();
+    });
+  }
+  absl::Status WriteIntent(const luks::Intent&, bool, Deadline) override {
+    return world_->Step("write intent");
+  }
+  absl::Status ClearIntent(Deadline) override { return world_->Step("clear intent"); }
+  // A fault after this step's effect is a crash with a whole header; one before it leaves a torn one.
+  absl::Status CommitHeader(bool may_be_torn, Deadline) override {
+    if (world_->header.has_value() || (world_->torn && !may_be_torn)) {
+      return absl::AbortedError("not blank");
+    }
+    if (world_->record.state != block::FormatState::kIntended) {
+      return absl::InternalError("a header without an intent");
+    }
+    world_->torn = true;
+    return world_->Step("commit header", [&] {
+      world_->torn = false;
+      world_->header = built_;
+      world_->passphrase = built_passphrase_;
+      ++world_->formats;
+      return absl::OkStatus();
+    });
+  }
+  absl::StatusOr<volume::MappingReport> Activate(const volume::ActivateOptions& options,
+                                                 Deadline) override {
+    CV_RETURN_IF_ERROR(world_->Step("activate", [&]() -> absl::Status {
+      if (!unlocked_) return absl::InternalError("nothing is unlocked");
+      if (world_->mapping.has_value()) return absl::AbortedError("mapped already");
+      auto& mapping = world_->mapping.emplace();
+      mapping.name = options.name;
+      std::string uuid = world_->header->luks_uuid;
+      std::erase(uuid, '-');
+      mapping.dm_uuid = "CRYPT-LUKS2-" + uuid + "-" + options.name;
+      mapping.number = kMapping;
+      mapping.is_single_crypt = true;
+      mapping.backing = kDisk;
+      mapping.offset_sectors = luks::kHeaderBytes / 512;
+      mapping.read_only = options.read_only;
+      return absl::OkStatus();
+    }));
+    return *world_->mapping;
+  }
+  absl::Status StoreToken(const luks::VolumeToken& token, Deadline) override {
+    return world_->Step("store token", [&] {
+      world_->header->token = token;
+      return absl::OkStatus();
+    });
+  }
+  absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string&,
+                                                                       Deadline) override {
+    CV_RETURN_IF_ERROR(world_->Step("describe mapping"));
+    return world_->mapping;
+  }
+  absl::Status Deactivate(const std::string&, Deadline) override {
+    return world_->Step("deactivate", [&]() -> absl::Status {
+      if (!world_->mounts.empty()) return FailedPrecondition("the mapping is in use");
+      world_->mapping.reset();
+      return absl::OkStatus();
+    });
+  }
+  absl::Status ProbeDmCrypt(Deadline) override { return absl::OkStatus(); }
+  absl::StatusOr<filesystem::FilesystemReport> ProbeFilesystem(const std::string&,
+                                                               Deadline) override {
+    CV_RETURN_IF_ERROR(world_->Step("probe filesystem"));
+    return world_->filesystem.value_or(filesystem::FilesystemReport());
+  }
+  absl::StatusOr<bool> DataReadsZero(const std::string&, uint64_t, Deadline) override {
+    CV_RETURN_IF_ERROR(world_->Step("read data"));
+    return !world_->filesystem.has_value();
+  }
+  absl::Status Sync(const std::string&, Deadline) override { return world_->Step("sync"); }
+  absl::Status Mount(const mount::MountRequest& request, Deadline) override {
+    return world_->Step("mount", [&]() -> absl::Status {
+      if (!world_->filesystem.has_value()) return absl::DataLossError("no filesystem");
+      mount::MountEntry entry;
+      entry.device = kMapping;
+      entry.root = "/";
+      entry.target = request.target;
+      entry.options = request.read_only ? "ro" : "rw";
+      entry.type = request.type;
+      entry.source = request.source;
+      entry.super_options = entry.options;
+      world_->mounts.push_back(entry);
+      world_->filesystem->never_mounted = false;
+      return absl::OkStatus();
+    });
+  }
+  absl::Status Bind(const mount::BindRequest&, Deadline) override { return world_->Step("bind"); }
+  absl::Status Unmount(const std::string&, Deadline) override {
+    return world_->Step("unmount", [&] {
+      world_->mounts.clear();
+      return absl::OkStatus();
+    });
+  }
+  absl::StatusOr<filesystem::Usage> GetUsage(const std::string&, Deadline) override {
+    return filesystem::Usage();
+  }
+
+ private:
+  World* world_;
+  bool unlocked_ = false;
+  volume::HeaderPlan built_;
+  std::string built_passphrase_;
+};
+
+class FakeWorkerFactory : public volume::DeviceWorkerFactory {
+ public:
+  explicit FakeWorkerFactory(World* world) : world_(world) {}
+  std::unique_ptr<volume::DeviceWorker> New(std::shared_ptr<volume::OperationLock>) override {
+    return std::make_unique<FakeWorker>(world_);
+  }
+
+ private:
+  World* world_;
+};
+
+class FakeTools : public volume::FilesystemTools {
+ public:
+  explicit FakeTools(World* world) : world_(world) {}
+  absl::Status Make(const filesystem::MakeRequest& request, Deadline) override {
+    return world_->Step("mkfs", [&] {
+      auto& made = world_->filesystem.emplace();
+      made.type = request.type;
+      made.uuid = request.uuid;
+      made.never_mounted = true;
+      ++world_->mkfs_runs;
+      return absl::OkStatus();
+    });
+  }
+  absl::StatusOr<filesystem::CheckOutcome> Check(const std::string&, const std::string&,
+                                                 const std::vector<std::pair<int, int>>&,
+                                                 Deadline) override {
+    CV_RETURN_IF_ERROR(world_->Step("fsck"));
+    return filesystem::CheckOutcome::kClean;
+  }
+  absl::StatusOr<bool> IsWhole(const std::string&, const std::string&,
+                               const std::vector<std::pair<int, int>>&, Deadline) override {
+    CV_RETURN_IF_ERROR(world_->Step("check whether whole"));
+    return true;
+  }
+
+ private:
+  World* world_;
+};
+
+class FakeLock : public volume::OperationLock {
+ public:
+  int fd() const override { return -1; }
+};
+
+}  // namespace cryptvol::fakes
+
+#endif  // CRYPTVOL_TESTS_FAKES_FAKE_NODE_H_

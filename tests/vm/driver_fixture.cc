@@ -1,0 +1,340 @@
+#include "driver_fixture.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "fmt/format.h"
+#include "volume/environment.h"
+
+namespace cryptvol::vm {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr char kDriverName[] = "csi.cryptvol.io";
+
+grpc::ClientContext& WithDeadline(grpc::ClientContext& context) {
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(10));
+  return context;
+}
+
+template <typename Request>
+void FillSecrets(const Volume& volume, Request& request) {
+  request.mutable_secrets()->insert(volume.secrets.begin(), volume.secrets.end());
+}
+
+}  // namespace
+
+Setup& TheSetup() {
+  static Setup& setup = *new Setup();
+  return setup;
+}
+
+ShellResult Shell(const std::string& command) {
+  ShellResult result;
+  FILE* pipe = ::popen((command + " 2>&1").c_str(), "re");
+  if (pipe == nullptr) return result;
+  std::array<char, 4096> buffer;
+  for (size_t n; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
+    result.output.append(buffer.data(), n);
+  }
+  const int status = ::pclose(pipe);
+  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return result;
+}
+
+std::string MustRun(const std::string& command) {
+  ShellResult result = Shell(command);
+  EXPECT_EQ(0, result.status) << command << "\n" << result.output;
+  while (!result.output.empty() && result.output.back() == '\n') result.output.pop_back();
+  return result.output;
+}
+
+void WriteFile(const std::string& path, const std::string& content) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << content;
+  ASSERT_TRUE(out.flush()) << path;
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream content;
+  content << in.rdbuf();
+  return content.str();
+}
+
+bool Contains(const std::string& path, const std::string& pattern) {
+  std::ifstream in(path, std::ios::binary);
+  EXPECT_TRUE(in.is_open()) << path;
+  std::vector<char> buffer(4 << 20);
+  size_t kept = 0;  // the end of the last block, in which a match may begin
+  while (in) {
+    in.read(buffer.data() + kept, static_cast<std::streamsize>(buffer.size() - kept));
+    const size_t filled = kept + static_cast<size_t>(in.gcount());
+    if (::memmem(buffer.data(), filled, pattern.data(), pattern.size()) != nullptr) return true;
+    kept = std::min(filled, pattern.size() - 1);
+    std::memmove(buffer.data(), buffer.data() + filled - kept, kept);
+  }
+  return false;
+}
+
+std::string Digest(const std::string& path) {
+  if (fs::is_block_file(path)) MustRun("blockdev --flushbufs " + path);
+  return MustRun("sha256sum < " + path).substr(0, 64);
+}
+
+Background::Background(const std::string& command)
+    : pid_(MustRun("exec " + command + " > /dev/null 2>&1 & echo $!")) {}
+
+void Background::Stop() {
+  if (pid_.empty()) return;
+  Shell("kill -KILL " + pid_);
+  const std::string stat = "/proc/" + pid_ + "/stat";
+  for (int i = 0; i < 100; ++i) {
+    const std::string state = ReadFile(stat);
+    if (state.empty() || state.find(") Z ") != std::string::npos) break;  // what it held is free
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  pid_.clear();
+}
+
+std::string HttpGet(int port, const std::string& path) {
+  return MustRun(fmt::format("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{}; "
+                             "printf \"GET {} HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3'",
+                             port, path));
+}
+
+Driver::Driver(const std::string& directory, std::vector<std::string> flags,
+               std::vector<std::string> environment)
+    : directory_(directory),
+      endpoint_("unix://" + directory + "/csi.sock"),
+      environment_(std::move(environment)) {
+  args_ = {TheSetup().driver, "--endpoint=" + endpoint_, "--node-id=node-1",
+           "--state-dir=" + directory + "/state", "--log-level=debug"};
+  const bool has_backend = std::ranges::any_of(
+      flags, [](const std::string& flag) { return flag.starts_with("--backend"); });
+  if (!has_backend) args_.push_back("--backend=loop:" + directory + "/backend");
+  args_.insert(args_.end(), flags.begin(), flags.end());
+}
+
+Driver::~Driver() { Kill(); }
+
+void Driver::Start() {
+  const std::string log = directory_ + "/driver.log";
+  pid_ = ::fork();
+  ASSERT_GE(pid_, 0);
+  if (pid_ == 0) {
+    const int fd = ::open(log.c_str(), O_CREAT | O_APPEND | O_WRONLY, 0600);
+    ::dup2(fd, STDERR_FILENO);
+    ::dup2(fd, STDOUT_FILENO);
+    HidePrograms();
+    for (std::string& variable : environment_) ::putenv(variable.data());
+    std::vector<char*> argv;
+    for (std::string& arg : args_) argv.push_back(arg.data());
+    argv.push_back(nullptr);
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  Connect();
+}
+
+// In the new process. Its mounts are its own from then on.
+void Driver::HidePrograms() const {
+  if (hidden_.empty()) return;
+  bool hidden = ::unshare(CLONE_NEWNS) == 0 &&
+                ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+  for (const std::string& program : hidden_) {
+    hidden = hidden && ::mount("/dev/null", program.c_str(), nullptr, MS_BIND, nullptr) == 0;
+  }
+  if (!hidden) ::_exit(126);
+}
+
+void Driver::Connect() {
+  channel_ = grpc::CreateChannel(endpoint_, grpc::InsecureChannelCredentials());
+  identity_ = ::csi::v1::Identity::NewStub(channel_);
+  controller_ = ::csi::v1::Controller::NewStub(channel_);
+  node_ = ::csi::v1::Node::NewStub(channel_);
+  ASSERT_TRUE(channel_->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(60)))
+      << "the driver does not answer:\n"
+      << log();
+}
+
+int Driver::Terminate() {
+  if (pid_ <= 0) return -1;
+  ::kill(pid_, SIGTERM);
+  int status = 0;
+  ::waitpid(pid_, &status, 0);
+  pid_ = -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void Driver::Kill() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+  pid_ = -1;
+}
+
+std::string Driver::log() const { return ReadFile(directory_ + "/driver.log"); }
+
+::csi::v1::VolumeCapability Volume::capability() const {
+  ::csi::v1::VolumeCapability capability;
+  if (block) {
+    capability.mutable_block();
+  } else {
+    capability.mutable_mount()->set_fs_type(filesystem);
+    for (const std::string& flag : mount_flags) capability.mutable_mount()->add_mount_flags(flag);
+  }
+  capability.mutable_access_mode()->set_mode(mode);
+  return capability;
+}
+
+StringMap QuickSecret(const std::string& passphrase) {
+  return {{"CRYPTO_KEY_VALUE", passphrase},
+          {"CRYPTO_PBKDF", "pbkdf2"},
+          {"CRYPTO_PBKDF_FORCE_ITERATIONS", "1000"}};
+}
+
+DriverTest::DriverTest() {
+  const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
+  std::string name = std::string(info->test_suite_name()) + "." + info->name();
+  std::ranges::replace(name, '/', '-');
+  directory_ = TheSetup().directory + "/" + name;
+}
+
+void DriverTest::SetUp() {
+  fs::remove_all(directory_);
+  fs::create_directories(directory_);
+  driver_ = std::make_unique<Driver>(directory_);
+  driver_->Start();
+}
+
+void DriverTest::TearDown() {
+  if (HasFailure()) std::fprintf(stderr, "driver's log:\n%s\n", driver_->log().c_str());
+  driver_.reset();
+  // The deepest mounts first; then what they stood on.
+  Shell("grep -F " + directory_ + " /proc/self/mountinfo | cut -d' ' -f5 | sort -r | xargs -r -n1 umount");
+  Shell("dmsetup ls --target crypt 2>/dev/null | cut -f1 | grep -v 'No devices' | xargs -r -n1 dmsetup "
+        "remove");
+  Shell("dmsetup ls 2>/dev/null | cut -f1 | grep -e ^cryptvol- -e ^cvtest- | xargs -r -n1 dmsetup remove "
+        "--force");
+  Shell("losetup --list --noheadings --output NAME,BACK-FILE | grep -F -e " + directory_ +
+        "/ -e /dev/mapper/ | cut -d' ' -f1 | xargs -r -n1 losetup -d");
+  if (!HasFailure()) fs::remove_all(directory_);
+}
+
+Volume DriverTest::NewVolume(const std::string& id) {
+  Volume volume;
+  volume.id = id;
+  volume.secrets = QuickSecret("a passphrase of " + id);
+  volume.staging = path("staging-" + id);
+  return volume;
+}
+
+Volume DriverTest::StaticVolume(const std::string& device, const std::string& id) {
+  Volume volume = NewVolume(id);
+  volume.context["device"] = device;
+  return volume;
+}
+
+std::string DriverTest::NewDevice(int64_t bytes, const std::string& name) {
+  const std::string file = path(name + ".img");
+  std::ofstream(file, std::ios::binary).close();
+  fs::resize_file(file, static_cast<uintmax_t>(bytes));
+  return MustRun("losetup --find --show " + file);
+}
+
+std::string DriverTest::ImageOf(const Volume& volume) const {
+  return directory_ + "/backend/volumes/" + volume.id + ".img";
+}
+
+std::string DriverTest::DeviceOf(const Volume& volume) {
+  return MustRun("losetup --noheadings --output NAME --associated " + ImageOf(volume));
+}
+
+std::string DriverTest::MappingOf(const Volume& volume) const {
+  return volume::MappingName(kDriverName, volume.id);
+}
+
+std::string DriverTest::KeyFile(const std::string& key) {
+  const std::string file = path("key");
+  WriteFile(file, key);
+  return file;
+}
+
+grpc::Status DriverTest::Create(const Volume& volume, int64_t bytes) {
+  ::csi::v1::CreateVolumeRequest request;
+  request.set_name(volume.id);
+  request.mutable_capacity_range()->set_required_bytes(bytes);
+  *request.add_volume_capabilities() = volume.capability();
+  request.mutable_parameters()->insert(volume.context.begin(), volume.context.end());
+  FillSecrets(volume, request);
+  ::csi::v1::CreateVolumeResponse response;
+  grpc::ClientContext context;
+  return driver_->controller().CreateVolume(&WithDeadline(context), request, &response);
+}
+
+grpc::Status DriverTest::Delete(const Volume& volume) {
+  ::csi::v1::DeleteVolumeRequest request;
+  request.set_volume_id(volume.id);
+  ::csi::v1::DeleteVolumeResponse response;
+  grpc::ClientContext context;
+  return driver_->controller().DeleteVolume(&WithDeadline(context), request, &response);
+}
+
+grpc::Status DriverTest::Stage(const Volume& volume) {
+  ::csi::v1::NodeStageVolumeRequest request;
+  request.set_volume_id(volume.id);
+  request.set_staging_target_path(volume.staging);
+  *request.mutable_volume_capability() = volume.capability();
+  request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
+  FillSecrets(volume, request);
+  ::csi::v1::NodeStageVolumeResponse response;
+  grpc::ClientContext context;
+  return driver_->node().NodeStageVolume(&WithDeadline(context), request, &response);
+}
+
+grpc::Status DriverTest::Unstage(const Volume& volume) {
+  ::csi::v1::NodeUnstageVolumeRequest request;
+  request.set_volume_id(volume.id);
+  request.set_staging_target_path(volume.staging);
+  ::csi::v1::NodeUnstageVolumeResponse response;
+  grpc::ClientContext context;
+  return driver_->node().NodeUnstageVolume(&WithDeadline(context), request, &response);
+}
+
+grpc::Status DriverTest::Publish(const Volume& volume, const std::string& target) {
+  ::csi::v1::NodePublishVolumeRequest request;
+  request.set_volume_id(volume.id);
+  request.set_staging_target_path(volume.staging);
+  request.set_target_path(target);
+  request.set_readonly(volume.publish_read_only);
+  *request.mutable_volume_capability() = volume.capability();
+  request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
+  ::csi::v1::NodePublishVolumeResponse response;
+  grpc::ClientContext context;
+  return driver_->node().NodePublishVolume(&WithDeadline(context), request, &response);
+}
+
+grpc::Status DriverTest::Unpublish(const Volume& volume, const std::string& target) {
+  ::csi::v1::NodeUnpublishVolumeRequest request;
+  request.set_volume_id(volume.id);
+  request.set_target_path(target);
+  ::csi::v1::NodeUnpublishVolumeResponse response;
+  grpc::ClientContext context;
+  return driver_->node().NodeUnpublishVolume(&WithDeadline(context), request, &response);
+}
+
+}  // namespace cryptvol::vm

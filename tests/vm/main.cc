@@ -1,0 +1,49 @@
+// The tests that need a real dm-crypt: cryptvol_vm_tests --driver=PATH [GoogleTest's flags].
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "driver_fixture.h"
+
+namespace {
+
+// The first disk of the VM becomes the scratch directory: a filesystem that has direct I/O and sparse files.
+bool PrepareDirectory(const std::string& directory) {
+  const char* disks = std::getenv("CRYPTVOL_VM_DISKS");
+  if (disks == nullptr || *disks == '\0') {
+    std::fputs("vm tests: give the VM a disk: tests/vm/run --disk 8G -- ...\n", stderr);
+    return false;
+  }
+  const std::string all = disks;
+  const std::string disk = all.substr(0, all.find(' '));
+  std::filesystem::create_directories(directory);
+  return cryptvol::vm::Shell("mkfs.ext4 -q -F " + disk + " && mount " + disk + " " + directory).status == 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  auto& setup = cryptvol::vm::TheSetup();
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view arg = argv[i];
+    if (arg.starts_with("--driver=")) setup.driver = arg.substr(sizeof("--driver=") - 1);
+  }
+  if (setup.driver.empty() || ::geteuid() != 0) {
+    std::fputs("usage, as root: cryptvol_vm_tests --driver=PATH\n", stderr);
+    return 2;
+  }
+  setup.directory = "/tmp/cryptvol-vm-tests";
+  if (!PrepareDirectory(setup.directory)) return 2;
+  const int result = RUN_ALL_TESTS();
+  if (::testing::UnitTest::GetInstance()->test_to_run_count() == 0) {
+    std::fputs("vm tests: the filter matches no test\n", stderr);
+    return 2;
+  }
+  return result;
+}

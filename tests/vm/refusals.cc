@@ -1,0 +1,49 @@
+#include "refusals.h"
+
+#include <filesystem>
+
+namespace cryptvol::vm {
+
+std::string CodeName(grpc::StatusCode code) {
+  static const std::map<grpc::StatusCode, std::string> names = {
+      {grpc::StatusCode::OK, "OK"},
+      {grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT"},
+      {grpc::StatusCode::NOT_FOUND, "NOT_FOUND"},
+      {grpc::StatusCode::ALREADY_EXISTS, "ALREADY_EXISTS"},
+      {grpc::StatusCode::FAILED_PRECONDITION, "FAILED_PRECONDITION"},
+      {grpc::StatusCode::ABORTED, "ABORTED"},
+      {grpc::StatusCode::DATA_LOSS, "DATA_LOSS"},
+      {grpc::StatusCode::UNAUTHENTICATED, "UNAUTHENTICATED"},
+  };
+  const auto name = names.find(code);
+  return name != names.end() ? name->second : "code " + std::to_string(code);
+}
+
+std::string RefusalTest::NewLuksDevice(const std::string& passphrase, const std::string& flags,
+                                       int64_t bytes) {
+  const std::string device = NewDevice(bytes, "luks");
+  MustRun("cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file " +
+          KeyFile(passphrase) + " " + flags + " " + device);
+  return device;
+}
+
+bool RefusalTest::IsMapped(const Volume& volume) const {
+  return std::filesystem::exists("/dev/mapper/" + MappingOf(volume)) ||
+         Shell("dmsetup info " + MappingOf(volume)).status == 0;
+}
+
+bool RefusalTest::IsMounted(const std::string& path) const {
+  return Shell("findmnt --mountpoint " + path).status == 0;
+}
+
+void RefusalTest::ExpectStageRefused(const Volume& volume, const std::string& disk, grpc::StatusCode code,
+                                     std::vector<std::string> words) {
+  words.push_back(volume.id);
+  const std::string before = Digest(disk);
+  EXPECT_THAT(Stage(volume), Refused(code, words));
+  EXPECT_EQ(before, Digest(disk)) << disk << " was written to";
+  EXPECT_FALSE(IsMapped(volume));
+  EXPECT_FALSE(IsMounted(volume.staging));
+}
+
+}  // namespace cryptvol::vm
