@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "csi/request_parser.h"
 #include "csi/rpc.h"
+#include "luks/layout.h"
 
 namespace cryptvol::driver {
 namespace {
@@ -135,8 +136,8 @@ grpc::Status ControllerService::GetCapacity(grpc::ServerContext* /*context*/,
   return ServeRpc(*telemetry_, "GetCapacity", "", [&]() -> absl::Status {
     CV_ASSIGN_OR_RETURN(const CapacityRequest capacity, ParseGetCapacity(*request));
     if (!IsHere(capacity.segments)) return absl::OkStatus();  // none of it there
-    CV_ASSIGN_OR_RETURN(const uint64_t bytes,
-                        provisioner_->AvailableBytes(capacity.options.backend));
+    CV_ASSIGN_OR_RETURN(uint64_t bytes, provisioner_->AvailableBytes(capacity.options.backend));
+    if (capacity.options.encrypted) bytes -= std::min(bytes, luks::kHeaderBytes);
     response->set_available_capacity(static_cast<int64_t>(bytes));
     return absl::OkStatus();
   });

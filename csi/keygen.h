@@ -12,7 +12,7 @@ namespace cryptvol::driver {
 
 struct KeygenOptions {
   std::string secret_name;                       // empty: the key alone
-  std::string secret_namespace = "kube-system";
+  std::string secret_namespace = "cryptvol";
   std::string key_id;                            // CRYPTO_KEY_ID; empty: none
 };
 

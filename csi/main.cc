@@ -88,6 +88,8 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("cryptvol-csi ") + kVersion);
   app.footer("Documentation: docs/ in the source tree; start with README.md.");
   app.fallthrough();
+  // Given twice, the last one counts, so that a wrapper can append what it wants changed.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   AddServeOptions(app, options);
   app.add_subcommand("serve", "Serve (the default); takes the options above");
   KeygenOptions keygen;

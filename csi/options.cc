@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view kUnixScheme = "unix://";
 constexpr size_t kMaxSocketPath = 107;       // sun_path without its NUL
 constexpr size_t kMaxDriverName = 63;        // CSI: GetPluginInfo
-constexpr size_t kMaxNodeId = 192;           // CSI 1.12: NodeGetInfo
+constexpr size_t kMaxNodeId = 63;            // of a label's value: the node's topology is one
 constexpr uint64_t kLeastBudget = uint64_t{16} << 20;
 
 bool IsAlphanumeric(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }
@@ -30,6 +30,18 @@ absl::Status CheckDriverName(const std::string& name) {
   return InvalidArgument(
       "--driver-name={}: takes 2 to 63 letters, digits, '-', '.' and '_', with a letter first and last",
       name);
+}
+
+absl::Status CheckNodeId(const std::string& id) {
+  const bool valid = !id.empty() && id.size() <= kMaxNodeId && IsAlphanumeric(id.front()) &&
+                     IsAlphanumeric(id.back()) && std::ranges::all_of(id, [](char c) {
+                       return IsAlphanumeric(c) || c == '-' || c == '.' || c == '_';
+                     });
+  if (valid) return absl::OkStatus();
+  return InvalidArgument(
+      "--node-id={}: takes this node's name in the cluster, as the value of a label: at most {} letters, "
+      "digits, '-', '.' and '_', with a letter or digit first and last",
+      id, kMaxNodeId);
 }
 
 absl::Status ParseEndpoint(Options& options) {
@@ -72,10 +84,7 @@ absl::StatusOr<uint64_t> ParseSize(const std::string& text) {
 absl::Status ValidateOptions(Options& options) {
   CV_RETURN_IF_ERROR(ParseEndpoint(options));
   CV_RETURN_IF_ERROR(CheckDriverName(options.driver_name));
-  if (options.node_id.empty() || options.node_id.size() > kMaxNodeId) {
-    return InvalidArgument("--node-id is needed: this node's name in the cluster, of at most {} bytes",
-                           kMaxNodeId);
-  }
+  CV_RETURN_IF_ERROR(CheckNodeId(options.node_id));
   CV_RETURN_IF_ERROR(CheckDirectory("--state-dir", options.state_dir, false));
   CV_RETURN_IF_ERROR(
       CheckDirectory("--kubelet-registration-dir", options.kubelet_registration_dir, true));

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/deadline.h"
 #include "base/status.h"
 #include "fmt/chrono.h"
 #include "fmt/ranges.h"
@@ -78,20 +79,21 @@ absl::Status LockedElsewhere(const std::string& path) {
 }
 
 // A child that another thread starts holds every descriptor until its exec closes them: for that
-// moment a lock that was just released is still held.
+// moment, which is long on a busy machine, a lock that was just released is still held.
+constexpr auto kPatience = std::chrono::seconds(1);
 constexpr auto kPause = std::chrono::milliseconds(5);
-constexpr int kAttempts = 20;
 
 absl::StatusOr<UniqueFd> LockFile(const std::string& path) {
   CV_ASSIGN_OR_RETURN(UniqueFd file, OpenFile(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return file;
+  const Deadline deadline = Deadline::After(kPatience);
+  while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) {
       return ErrnoStatus(errno, fmt::format("lock {}", path));
     }
+    if (deadline.expired()) return LockedElsewhere(path);
     std::this_thread::sleep_for(kPause);
   }
-  return LockedElsewhere(path);
+  return file;
 }
 
 }  // namespace

@@ -30,9 +30,8 @@ class VolumeLocks {
   // of the same name. They are empty, and there is one per volume that this node has ever seen.
   static absl::StatusOr<VolumeLocks> Open(const std::string& state_dir);
 
-  // Waits for a tenth of a second at most. ABORTED while another operation is at work on the
-  // volume: names it and since when, or, when it is another process's, the processes that hold the
-  // lock.
+  // ABORTED while another operation is at work on the volume: names it and since when, at once; or,
+  // when it is another process's, the processes that hold the lock, after a second.
   absl::StatusOr<std::shared_ptr<VolumeLock>> TryLock(const std::string& volume_id,
                                                       const std::string& operation);
 

@@ -1,5 +1,6 @@
 #include "base/status.h"
 
+#include <cerrno>
 #include <cstring>
 
 namespace cryptvol {
@@ -11,6 +12,10 @@ std::string ErrnoName(int error) {
 
 absl::Status ErrnoStatus(int error, std::string_view context) {
   const char* text = strerrordesc_np(error);
+  if (error == EIO) {
+    return MakeStatus(absl::StatusCode::kDataLoss,
+                      "{}: {} (EIO); the disk, or the way to it, fails: see the kernel's log", context, text);
+  }
   return MakeStatus(absl::ErrnoToStatusCode(error), "{}: {} ({})", context,
                     text != nullptr ? text : "unknown error", ErrnoName(error));
 }

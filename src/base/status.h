@@ -40,7 +40,7 @@ template <typename... Args>
 }
 
 // `error` is a positive errno. The message is "CONTEXT: No such file or directory (ENOENT)"; the code
-// is absl::ErrnoToStatus's. Callers for which an errno means something else (libcryptsetup's EPERM is a
+// is absl::ErrnoToStatus's, but for EIO: DATA_LOSS, and where to look. Callers for which an errno means something else (libcryptsetup's EPERM is a
 // wrong key) translate it before they come here.
 [[nodiscard]] absl::Status ErrnoStatus(int error, std::string_view context);
 

@@ -40,6 +40,9 @@ class Backend {
   // when one does. The command-line tools work beside the driver and do not call it.
   virtual absl::Status LockForDriver() { return absl::OkStatus(); }
 
+  // Where a person finds a volume that is not attached: what `cryptsetup open` or `losetup` can be given.
+  virtual std::string Location(const std::string& volume_id) const = 0;
+
   // A volume that reads zero. RESOURCE_EXHAUSTED when the backend has no room. When the volume exists
   // already, its info (the caller compares it with what was asked).
   virtual absl::StatusOr<VolumeInfo> Create(const VolumeSpec& spec) = 0;
@@ -54,7 +57,7 @@ class Backend {
   // Bytes that new volumes may still take, with what existing ones were promised set aside.
   virtual absl::StatusOr<uint64_t> AvailableBytes() = 0;
 
-  // The path of the block device, attaching it if need be. NOT_FOUND; FAILED_PRECONDITION when it is
+  // The path of the block device, attaching it if need be. NOT_FOUND; ALREADY_EXISTS when it is
   // attached the other way (read-only or not).
   virtual absl::StatusOr<std::string> Attach(const std::string& volume_id, bool read_only) = 0;
 

@@ -45,11 +45,7 @@ absl::Status ReadFromDisk(int fd, uint64_t offset, uint64_t bytes, const std::st
   for (uint64_t done = 0; done < bytes;) {
     const auto piece = buffer.first(std::min<uint64_t>(kPieceBytes, bytes - done));
     const absl::Status status = ReadPiece(fd, piece, offset + done, what);
-    if (!status.ok()) {
-      return MakeStatus(absl::StatusCode::kDataLoss,
-                        "{}; the disk, or the way to it, fails: see the kernel's log",
-                        Message(status));
-    }
+    if (!status.ok()) return MakeStatus(absl::StatusCode::kDataLoss, "{}", Message(status));
     if (!visit(piece, offset + done)) break;
     done += piece.size();
   }

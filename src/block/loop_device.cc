@@ -37,6 +37,7 @@ constexpr std::chrono::milliseconds kLongestPause(50);
 
 struct BoundLoop {
   std::string path;
+  std::string image;
   UniqueFd fd;  // while it is open, the device cannot be bound to another file
   loop_info64 info = {};
 
@@ -62,9 +63,10 @@ absl::StatusOr<Image> LookAtImage(const std::string& path) {
   return image;
 }
 
+constexpr std::string_view kDeleted = " (deleted)";
+
 // By what /sys says of the file that is attached to a device: no device has to be opened for that.
 bool MayBe(const Image& image, std::string_view backing_file) {
-  constexpr std::string_view kDeleted = " (deleted)";
   const bool deleted = backing_file.ends_with(kDeleted);
   if (deleted) backing_file.remove_suffix(kDeleted.size());
   if (!image.inode) return deleted && backing_file == image.path;
@@ -93,31 +95,43 @@ absl::StatusOr<UniqueFd> OpenNode(const std::string& node, int flags) {
   return fd;
 }
 
-// Nothing when the device is bound to another file, or to none any more.
-absl::StatusOr<std::optional<BoundLoop>> OpenIfBoundTo(const Image& image,
-                                                       const std::string& name) {
-  BoundLoop loop = {.path = "/dev/" + name, .fd = {}, .info = {}};
+// Nothing when the device is bound to no file any more.
+absl::StatusOr<std::optional<BoundLoop>> OpenIfBound(const std::string& name,
+                                                     std::string_view backing_file) {
+  if (backing_file.ends_with(kDeleted)) backing_file.remove_suffix(kDeleted.size());
+  BoundLoop loop = {
+      .path = "/dev/" + name, .image = std::string(backing_file), .fd = {}, .info = {}};
   loop.fd.Reset(TEMP_FAILURE_RETRY(::open(loop.path.c_str(), O_RDONLY | O_CLOEXEC)));
-  if (!loop.fd.valid() || ::ioctl(loop.fd.get(), LOOP_GET_STATUS64, &loop.info) != 0) {
-    if (errno == ENXIO) return std::nullopt;
-    return NodeError(errno, loop.path);
-  }
-  if (!Is(image, loop.info)) return std::nullopt;
-  return loop;
+  if (!loop.fd.valid() && errno != ENXIO) return NodeError(errno, loop.path);
+  if (loop.fd.valid() && ::ioctl(loop.fd.get(), LOOP_GET_STATUS64, &loop.info) == 0) return loop;
+  if (errno == ENXIO) return std::nullopt;
+  return ErrnoStatus(errno, "ask for the file behind " + loop.path);
 }
 
-absl::StatusOr<std::optional<BoundLoop>> OpenLoopOf(const Image& image) {
+// The first attached device that fits: by the file that /sys names, and then, opened, by what it
+// says.
+template <typename MayFit, typename Fits>
+absl::StatusOr<std::optional<BoundLoop>> FindBound(MayFit may_fit, Fits fits) {
   CV_ASSIGN_OR_RETURN(const auto names, ListDirectory("/sys/block"));
   for (const std::string& name : names) {
     if (!name.starts_with("loop")) continue;
     auto file = ReadSmallFile(fmt::format("/sys/block/{}/loop/backing_file", name));
     if (!file.ok()) continue;  // not attached
     if (file->ends_with('\n')) file->pop_back();
-    if (!MayBe(image, *file)) continue;
-    CV_ASSIGN_OR_RETURN(std::optional<BoundLoop> loop, OpenIfBoundTo(image, name));
-    if (loop) return loop;
+    if (!may_fit(*file)) continue;
+    CV_ASSIGN_OR_RETURN(std::optional<BoundLoop> loop, OpenIfBound(name, *file));
+    if (loop && fits(loop->info)) return loop;
   }
   return std::nullopt;
+}
+
+absl::StatusOr<std::optional<BoundLoop>> OpenLoopOf(const Image& image) {
+  return FindBound([&](const std::string& file) { return MayBe(image, file); },
+                   [&](const loop_info64& info) { return Is(image, info); });
+}
+
+LoopDevice Describe(const BoundLoop& loop) {
+  return {.path = loop.path, .read_only = loop.read_only(), .image = loop.image};
 }
 
 // A detach that was cut short may have left the mark that lets the kernel detach the device by
@@ -129,18 +143,40 @@ absl::Status KeepAttached(BoundLoop& loop) {
   return ErrnoStatus(errno, "keep " + loop.path + " attached");
 }
 
+// What an opened image gives its device.
+struct Geometry {
+  uint64_t bytes = 0;
+  uint32_t sector_bytes = kSectorBytes;
+};
+
+absl::StatusOr<Geometry> GeometryOf(int file, const Image& image) {
+  Geometry geometry;
+  const off_t bytes = ::lseek(file, 0, SEEK_END);  // of a block device too
+  if (bytes < 0) return ErrnoStatus(errno, "ask for the size of " + image.path);
+  geometry.bytes = static_cast<uint64_t>(bytes) / kSectorBytes * kSectorBytes;
+  if (!S_ISBLK(image.inode->st_mode)) return geometry;
+  int sector = 0;
+  if (::ioctl(file, BLKSSZGET, &sector) != 0) {
+    return ErrnoStatus(errno, "ask for the sectors of " + image.path);
+  }
+  geometry.sector_bytes = static_cast<uint32_t>(sector);
+  return geometry;
+}
+
 absl::StatusOr<std::string> Reuse(BoundLoop loop, const std::string& image, uint64_t image_bytes,
-                                  LoopOptions options) {
+                                  const LoopOptions& options) {
   const std::string attempt = "attach " + image;
   if (loop.read_only() != options.read_only) {
-    return FailedPrecondition("{}: it is attached {} as {}; detach that first", attempt,
-                              loop.read_only() ? "read-only" : "writable", loop.path);
+    return MakeStatus(absl::StatusCode::kAlreadyExists,
+                      "{}: it is attached already, {}, as {}, and is wanted {}; unstage the volume first", attempt,
+                      loop.read_only() ? "read-only" : "read-write", loop.path,
+                      options.read_only ? "read-only" : "read-write");
   }
   uint64_t bytes = 0;
   if (::ioctl(loop.fd.get(), BLKGETSIZE64, &bytes) != 0) {
     return ErrnoStatus(errno, "ask for the size of " + loop.path);
   }
-  if (loop.info.lo_offset != 0 || bytes != image_bytes / kSectorBytes * kSectorBytes) {
+  if (loop.info.lo_offset != 0 || bytes != image_bytes) {
     return FailedPrecondition("{}: {} shows {} bytes from byte {} of its {}; detach that first",
                               attempt, loop.path, bytes, loop.info.lo_offset, image_bytes);
   }
@@ -159,13 +195,15 @@ absl::StatusOr<std::string> FreeLoopPath() {
 }
 
 // False when somebody else was faster.
-absl::StatusOr<bool> Bind(const std::string& path, int image, LoopOptions options) {
+absl::StatusOr<bool> Bind(const std::string& path, int image, uint32_t sector_bytes,
+                          const LoopOptions& options) {
   CV_ASSIGN_OR_RETURN(const UniqueFd device, OpenNode(path, O_RDWR));
   loop_config config = {};
   config.fd = static_cast<uint32_t>(image);
   // Left to itself, the kernel takes the sector size of the disk below: a volume could then not
   // move to a node with other disks, since partition tables and O_DIRECT writers depend on it.
-  config.block_size = kSectorBytes;
+  config.block_size = sector_bytes;
+  options.label.copy(reinterpret_cast<char*>(config.info.lo_file_name), LO_NAME_SIZE - 1);
   config.info.lo_flags =
       (options.read_only ? LO_FLAGS_READ_ONLY : 0) | (options.direct_io ? LO_FLAGS_DIRECT_IO : 0);
   if (::ioctl(device.get(), LOOP_CONFIGURE, &config) == 0) return true;
@@ -200,21 +238,29 @@ absl::StatusOr<std::optional<LoopDevice>> FindLoop(const std::string& path) {
   CV_ASSIGN_OR_RETURN(const Image image, LookAtImage(path));
   CV_ASSIGN_OR_RETURN(const auto loop, OpenLoopOf(image));
   if (!loop) return std::nullopt;
-  return LoopDevice{.path = loop->path, .read_only = loop->read_only()};
+  return Describe(*loop);
+}
+
+absl::StatusOr<std::optional<LoopDevice>> FindLoopByLabel(const std::string& label) {
+  CV_ASSIGN_OR_RETURN(const auto loop,
+                      FindBound([](const std::string& file) { return file.starts_with("/dev/"); },
+                                [&](const loop_info64& info) {
+                                  return label == reinterpret_cast<const char*>(info.lo_file_name);
+                                }));
+  if (!loop) return std::nullopt;
+  return Describe(*loop);
 }
 
 absl::StatusOr<std::string> AttachLoop(const std::string& path, LoopOptions options) {
   CV_ASSIGN_OR_RETURN(const Image image, LookAtImage(path));
   if (!image.inode) return ErrnoStatus(ENOENT, "attach " + path);
   CV_ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, options.read_only ? O_RDONLY : O_RDWR));
+  CV_ASSIGN_OR_RETURN(const Geometry geometry, GeometryOf(file.get(), image));
   CV_ASSIGN_OR_RETURN(auto existing, OpenLoopOf(image));
-  if (existing) {
-    const auto image_bytes = static_cast<uint64_t>(image.inode->st_size);
-    return Reuse(*std::move(existing), image.path, image_bytes, options);
-  }
+  if (existing) return Reuse(*std::move(existing), image.path, geometry.bytes, options);
   for (int attempt = 0; attempt < kAttachAttempts; ++attempt) {
     CV_ASSIGN_OR_RETURN(std::string device, FreeLoopPath());
-    CV_ASSIGN_OR_RETURN(const bool bound, Bind(device, file.get(), options));
+    CV_ASSIGN_OR_RETURN(const bool bound, Bind(device, file.get(), geometry.sector_bytes, options));
     if (bound) return device;
   }
   return MakeStatus(absl::StatusCode::kUnavailable,

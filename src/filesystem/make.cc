@@ -65,11 +65,10 @@ absl::Status CheckSize(const MakeRequest& request) {
   if (size < 0) return ErrnoStatus(errno, "find the size of " + request.device);
   const uint64_t minimum = MinimumBytes(request.type);
   if (static_cast<uint64_t>(size) >= minimum) return absl::OkStatus();
-  return MakeStatus(
-      absl::StatusCode::kOutOfRange,
-      "make the {} filesystem on {}: the device has {} bytes, {} needs at least {}; ask for "
-      "a larger volume",
-      request.type, request.device, size, request.type, minimum);
+  return MakeStatus(absl::StatusCode::kOutOfRange,
+                    "make the {} filesystem on {}: the device has {} bytes, {} needs at least {}; "
+                    "ask for a larger volume",
+                    request.type, request.device, size, request.type, minimum);
 }
 
 absl::Status Failed(const MakeRequest& request, CommandResult result) {

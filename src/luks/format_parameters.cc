@@ -53,7 +53,13 @@ template <typename T>
 struct Setting {
   std::optional<T> value;
   std::string source;
+  bool from_secret = false;
 };
+
+// A value for a message. A Secret's is not repeated: a passphrase may stand under the wrong name.
+std::string Shown(const Setting<std::string>& setting) {
+  return setting.from_secret ? "not known" : Quoted(setting.value.value_or(""));
+}
 
 class Resolver {
  public:
@@ -72,9 +78,9 @@ class Resolver {
   template <typename T>
   Setting<T> Get(std::optional<T> FormatOverrides::* member, const Names& names) const {
     if ((secret_.*member).has_value()) {
-      return {secret_.*member, fmt::format("the Secret's {}", names.secret)};
+      return {secret_.*member, fmt::format("the Secret's {}", names.secret), true};
     }
-    return {storage_class_.*member, fmt::format("the StorageClass's {}", names.storage_class)};
+    return {storage_class_.*member, fmt::format("the StorageClass's {}", names.storage_class), false};
   }
 
   absl::Status ResolveCipher() {
@@ -82,7 +88,7 @@ class Resolver {
     const std::string name = cipher.value.value_or(std::string(kDefaultCipher));
     if (!IsForNewVolumes(name)) {
       return InvalidArgument("choose the format: {} is {}; a new volume can have {}", cipher.source,
-                             Quoted(name), CiphersForNewVolumes());
+                             Shown(cipher), CiphersForNewVolumes());
     }
     const size_t dash = name.find('-');
     parameters_.cipher = name.substr(0, dash);
@@ -105,7 +111,7 @@ class Resolver {
     parameters_.hash = hash.value.value_or(std::string(kDefaultHash));
     if (std::ranges::find(kHashes, parameters_.hash) != kHashes.end()) return absl::OkStatus();
     return InvalidArgument("choose the format: {} is {}; a new volume can have {}", hash.source,
-                           Quoted(parameters_.hash), fmt::join(kHashes, ", "));
+                           Shown(hash), fmt::join(kHashes, ", "));
   }
 
   absl::Status ResolvePbkdf() {
@@ -119,7 +125,7 @@ class Resolver {
     parameters_.pbkdf = pbkdf.value.value_or(std::string(kPbkdfs.front()));
     if (std::ranges::find(kPbkdfs, parameters_.pbkdf) == kPbkdfs.end()) {
       return InvalidArgument("choose the format: {} is {}; a new volume can have {}", pbkdf.source,
-                             Quoted(parameters_.pbkdf), fmt::join(kPbkdfs, ", "));
+                             Shown(pbkdf), fmt::join(kPbkdfs, ", "));
     }
     return parameters_.pbkdf == "pbkdf2" ? ResolvePbkdf2() : ResolveArgon2();
   }

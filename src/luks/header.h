@@ -77,8 +77,7 @@ bool LooksLikeLuks(std::span<const uint8_t> start);
 // since what only libcryptsetup refuses in the one makes it use the other.
 //  NOT_FOUND            no LUKS magic anywhere
 //  DATA_LOSS            a LUKS magic, but no copy whose checksum and JSON are right
-//  FAILED_PRECONDITION  the header is whole, and outside what we open; the message lists the
-//  problems:
+//  FAILED_PRECONDITION  the header is whole, but outside what we open; the message lists why:
 //    - anything but exactly one `crypt` segment that lies inside the device
 //    - a cipher, keyslot encryption, hash or PBKDF cost off the list; null ciphers
 //    - requirements, reencryption, integrity

@@ -17,8 +17,7 @@ absl::Status BindFailed(const BindRequest& request, int error) {
   if (error == EINVAL) {
     return FailedPrecondition(
         "{}: the kernel refuses (EINVAL); one of them is a directory and the other is not, or the "
-        "source is "
-        "in a mount that may not be bound",
+        "source is in a mount that may not be bound",
         context);
   }
   return ErrnoStatus(error, context);

@@ -8,6 +8,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 
@@ -34,11 +35,11 @@ absl::StatusOr<Context> MakeContext(const MountRequest& request) {
       mnt_context_set_source(context.get(), request.source.c_str()) != 0 ||
       mnt_context_set_target(context.get(), request.target.c_str()) != 0 ||
       mnt_context_set_fstype(context.get(), request.type.c_str()) != 0 ||
-      mnt_context_set_options(context.get(), options.c_str()) != 0) {
+      mnt_context_set_options(context.get(), options.c_str()) != 0 ||
+      (request.read_only && mnt_context_append_options(context.get(), "ro") != 0)) {
     return InvalidArgument("mount {} on {}: libmount does not take the options \"{}\"",
                            request.source, request.target, options);
   }
-  if (request.read_only) mnt_context_append_options(context.get(), "ro");
   return context;
 }
 
@@ -48,8 +49,7 @@ absl::Status WriteProtected(const MountRequest& request, const std::string& cont
   }
   return FailedPrecondition(
       "{}: the filesystem needs to replay its journal, and the device is read-only; stage the "
-      "volume once "
-      "read-write, or add the mount flag {} to read it as it is",
+      "volume once read-write, or add the mount flag {} to read it as it is",
       context,
       request.type == "xfs"     ? "norecovery"
       : request.type == "btrfs" ? "rescue=nologreplay"
@@ -60,6 +60,23 @@ bool IsWriteProtected(const std::string& device) {
   const UniqueFd fd(::open(device.c_str(), O_RDONLY | O_CLOEXEC));
   int read_only = 0;
   return fd.valid() && ::ioctl(fd.get(), BLKROGET, &read_only) == 0 && read_only != 0;
+}
+
+absl::Status RefusedAsInvalid(const MountRequest& request, const std::string& context) {
+  const bool by_options = std::any_of(
+      request.options.begin(), request.options.end(),
+      [](const std::string& option) { return !IsPerMountOption(option) && option != "nouuid"; });
+  if (by_options) {
+    return InvalidArgument(
+        "{}: the kernel refused one of the options \"{}\", or the superblock (EINVAL); its reason "
+        "is in the kernel's log",
+        context, fmt::join(request.options, ","));
+  }
+  return MakeStatus(
+      absl::StatusCode::kDataLoss,
+      "{}: the kernel refused the superblock (EINVAL): damaged, or of a newer kernel; "
+      "its reason is in the kernel's log",
+      context);
 }
 
 // What mount(2) means by an error depends on the filesystem; the reason itself is in the kernel's
@@ -83,18 +100,7 @@ absl::Status MountFailed(const MountRequest& request, int error) {
                         "{}: the kernel found it damaged ({}); its reason is in the kernel's log",
                         context, ErrnoName(error));
     case EINVAL:
-      if (request.options.empty()) {
-        return MakeStatus(
-            absl::StatusCode::kDataLoss,
-            "{}: the kernel does not accept the superblock (EINVAL); its reason is in the "
-            "kernel's log",
-            context);
-      }
-      return InvalidArgument(
-          "{}: the kernel refused one of the options \"{}\", or the superblock (EINVAL); its "
-          "reason is in "
-          "the kernel's log",
-          context, fmt::join(request.options, ","));
+      return RefusedAsInvalid(request, context);
     case ENODEV:
       return FailedPrecondition("{}: this node's kernel has no {}; load its module", context,
                                 request.type);
@@ -126,8 +132,7 @@ void ForgetStaleDevice(const std::string& device) {
   btrfs_ioctl_vol_args args = {};
   if (!control.valid() || device.size() >= sizeof(args.name)) return;
   device.copy(args.name, device.size());
-  ::ioctl(control.get(), BTRFS_IOC_FORGET_DEV,
-          &args);  // nothing remembered is an error, and as good
+  ::ioctl(control.get(), BTRFS_IOC_FORGET_DEV, &args);  // fails where nothing is remembered
 }
 
 // As the kernel writes the target into its table: without symbolic links before the last name.
@@ -144,8 +149,7 @@ absl::Status CheckNotMounted(const std::string& target) {
   if (FindMount(table, ResolveParent(target)) == nullptr) return absl::OkStatus();
   return FailedPrecondition(
       "unmount {}: the kernel refuses (EINVAL), though it is mounted; the mount was made in "
-      "another mount "
-      "namespace",
+      "another mount namespace",
       target);
 }
 

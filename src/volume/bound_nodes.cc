@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "block/users.h"
 
 namespace cryptvol::volume {
 namespace {
@@ -29,6 +30,16 @@ bool ShowsDevice(const mount::MountEntry& entry, block::DeviceNumber number) {
   if (!IsBoundNode(entry)) return false;
   auto bound = NumberOfNode(entry.target);
   return bound.ok() && *bound == number;
+}
+
+std::string UsersOfMount(const mount::MountEntry& entry) {
+  if (IsBoundNode(entry)) {
+    auto number = NumberOfNode(entry.target);
+    if (number.ok()) return block::UsersPhrase(*number);
+  }
+  const std::vector<std::string> users = block::DescribeUsers(entry.device, entry.target);
+  if (!users.empty()) return absl::StrJoin(users, "; ");
+  return "no process or mount is seen to use it (does the driver run with hostPID: true?)";
 }
 
 absl::Status CheckNotPublished(const std::vector<mount::MountEntry>& table, block::DeviceNumber number) {

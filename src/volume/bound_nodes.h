@@ -19,6 +19,9 @@ absl::StatusOr<block::DeviceNumber> NumberOfNode(const std::string& device_node)
 // Whether the mount is a bind of a node of that device.
 bool ShowsDevice(const mount::MountEntry& entry, block::DeviceNumber number);
 
+// Who keeps the mount, or the device whose node is bound there, from being taken away: for a message.
+std::string UsersOfMount(const mount::MountEntry& entry);
+
 // FAILED_PRECONDITION, naming the paths, when there are such binds.
 absl::Status CheckNotPublished(const std::vector<mount::MountEntry>& table, block::DeviceNumber number);
 

@@ -101,7 +101,7 @@ class LuksOperations {
   virtual absl::Status ClearIntent(Deadline deadline) = 0;
 
   // Checks once more, holding the device exclusively, that it is blank (or, with `may_be_torn`, that it holds
-  // no signature), and writes the header: keyslots and secondary copy, flush, primary copy, flush.
+  // no whole header), and writes keyslots, secondary copy and primary copy, with a flush after each.
   virtual absl::Status CommitHeader(bool may_be_torn, Deadline deadline) = 0;
 
   // Maps the inspected device with the unlocked key, then compares the kernel's table with the header.

@@ -43,7 +43,8 @@ uint64_t CachedFiles(const std::string& stat_path) {
   return total;
 }
 
-FreeMemory FreeInGroup(const std::string& directory, const char* limit_name, const char* usage_name) {
+FreeMemory FreeInGroup(const std::string& directory, const char* limit_name,
+                       const char* usage_name) {
   const uint64_t limit = ReadNumber(directory + limit_name);
   const uint64_t usage = ReadNumber(directory + usage_name);
   if (limit == kUnlimited || usage == kUnlimited) return {kUnlimited, 0};
@@ -65,7 +66,8 @@ uint64_t MachineAvailable() {
   return kib * 1024;
 }
 
-// This process's own group in the unified hierarchy: inside a container's cgroup namespace that is "/".
+// This process's own group in the unified hierarchy: inside a container's cgroup namespace that is
+// "/".
 std::string OwnCgroup() {
   auto text = ReadSmallFile("/proc/self/cgroup");
   if (!text.ok()) return "";
@@ -79,12 +81,14 @@ absl::Status TooLarge(uint64_t kdf_bytes, uint64_t bytes, const FreeMemory& free
   const std::string way_out =
       free.limit == 0
           ? "the machine has no more: make room on it"
-          : fmt::format("give the driver's container a memory limit of at least {} MiB (it is {} MiB)",
-                        ToMiB(free.limit + bytes - free.bytes), ToMiB(free.limit));
-  return MakeStatus(absl::StatusCode::kResourceExhausted,
-                    "the keyslot's key derivation takes {} MiB of memory and {} MiB are free; {}, or make the "
-                    "keyslot cheaper on a larger one (cryptsetup luksConvertKey --pbkdf-memory)",
-                    ToMiB(kdf_bytes), free.bytes >> 20, way_out);
+          : fmt::format(
+                "give the driver's container a memory limit of at least {} MiB (it is {} MiB)",
+                ToMiB(free.limit + bytes - free.bytes), ToMiB(free.limit));
+  return MakeStatus(
+      absl::StatusCode::kResourceExhausted,
+      "the keyslot's key derivation takes {} MiB of memory and {} MiB are free; {}, or make the "
+      "keyslot cheaper on a larger one (cryptsetup luksConvertKey --pbkdf-memory)",
+      ToMiB(kdf_bytes), free.bytes >> 20, way_out);
 }
 
 }  // namespace
@@ -121,10 +125,11 @@ absl::StatusOr<KdfBudget::Grant> KdfBudget::Acquire(uint64_t kdf_bytes, Deadline
   std::erase(queue_, ticket);
   changed_.notify_all();
   if (!granted) {
-    return MakeStatus(absl::StatusCode::kDeadlineExceeded,
-                      "other volumes are being unlocked, and the memory for key derivations ({} MiB) "
-                      "was not free in time; it is tried again",
-                      ToMiB(total_));
+    return MakeStatus(
+        absl::StatusCode::kDeadlineExceeded,
+        "other volumes are being unlocked, and the memory for key derivations ({} MiB) "
+        "was not free in time; it is tried again",
+        ToMiB(total_));
   }
   if (const FreeMemory free = free_memory_(); bytes > total_ && bytes > free.bytes) {
     return TooLarge(kdf_bytes, bytes, free);

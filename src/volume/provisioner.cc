@@ -66,7 +66,10 @@ absl::Status Provisioner::Delete(const std::string& volume_id) {
   CV_ASSIGN_OR_RETURN(block::Backend * owner, storage_->FindOwner(volume_id));
   if (owner != nullptr) return owner->Delete(volume_id);
   // What a crash in the middle of a deletion, or of a creation, left behind has no owner any more.
-  for (const auto& backend : storage_->backends()) CV_RETURN_IF_ERROR(backend->Delete(volume_id));
+  for (const auto& backend : storage_->backends()) {
+    const absl::Status status = backend->Delete(volume_id);
+    if (!absl::IsInvalidArgument(status)) CV_RETURN_IF_ERROR(status);  // an id that it could not have made
+  }
   return absl::OkStatus();
 }
 

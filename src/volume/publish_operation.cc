@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "block/loop_device.h"
-#include "block/users.h"
 #include "volume/bound_nodes.h"
 #include "volume/paths.h"
 
@@ -21,6 +19,21 @@ bool SameFilesystem(const MountEntry& a, const MountEntry& b) {
 
 absl::Status NotStaged(const std::string& why) {
   return FailedPrecondition("the volume is not staged on this node: {}; stage it first", why);
+}
+
+std::string ReadOnlyLabel(const Environment& env, const std::string& volume_id) {
+  return MappingName(env.driver_name, volume_id);
+}
+
+// The read-only device of a block volume, unless it has none, or another pod still has it.
+absl::Status DetachReadOnlyDevice(const Environment& env, const std::string& volume_id) {
+  CV_ASSIGN_OR_RETURN(const auto loop, block::FindLoopByLabel(ReadOnlyLabel(env, volume_id)));
+  if (!loop) return absl::OkStatus();
+  CV_ASSIGN_OR_RETURN(const block::DeviceNumber number, NumberOfNode(loop->path));
+  CV_ASSIGN_OR_RETURN(const std::vector<MountEntry> table, env.read_mount_table());
+  const bool shown = std::ranges::any_of(
+      table, [&](const MountEntry& entry) { return ShowsDevice(entry, number); });
+  return shown ? absl::OkStatus() : block::DetachLoop(loop->image);
 }
 
 absl::Status TargetInUse(const MountEntry& entry, const std::string& how) {
@@ -97,8 +110,9 @@ absl::StatusOr<std::string> PublishOperation::StagedDevice() {
 absl::StatusOr<std::string> PublishOperation::DeviceForPod(const std::string& staged) {
   if (!request_.read_only || request_.access.read_only()) return staged;
   CV_ASSIGN_OR_RETURN(std::string device,
-                      block::AttachLoop(staged, {.read_only = true, .direct_io = true}));
-  undo_.Add([staged] { block::DetachLoop(staged).IgnoreError(); });
+                      block::AttachLoop(staged, {.read_only = true, .direct_io = true,
+                                                 .label = ReadOnlyLabel(env_, request_.volume_id)}));
+  undo_.Add([this] { DetachReadOnlyDevice(env_, request_.volume_id).IgnoreError(); });
   return device;
 }
 
@@ -110,8 +124,11 @@ absl::Status PublishOperation::PublishBlock() {
     if (ShowsDevice(*there, number)) return absl::OkStatus();
     return TargetInUse(*there, ", and not as asked for");
   }
-  CV_RETURN_IF_ERROR(CheckSingleWriter(static_cast<size_t>(std::ranges::count_if(
-      table_, [&](const MountEntry& entry) { return ShowsDevice(entry, number); }))));
+  CV_ASSIGN_OR_RETURN(const block::DeviceNumber writable, NumberOfNode(staged));
+  CV_RETURN_IF_ERROR(CheckSingleWriter(
+      static_cast<size_t>(std::ranges::count_if(table_, [&](const MountEntry& entry) {
+        return ShowsDevice(entry, number) || ShowsDevice(entry, writable);
+      }))));
   CV_RETURN_IF_ERROR(PrepareTarget(/*directory=*/false));
   return Bind(device, {});
 }
@@ -144,15 +161,12 @@ absl::Status UnpublishOperation::Run() {
     absl::Status status =
         worker_->Unmount(request_.target_path, Deadline::After(env_.limits.unmount));
     if (status.code() == absl::StatusCode::kFailedPrecondition) {
-      return FailedPrecondition(
-          "{}: {}", Message(status),
-          absl::StrJoin(block::DescribeUsers(entry->device, request_.target_path), "; "));
+      return FailedPrecondition("{}: {}. Stop what uses it; it is tried again", Message(status),
+                                UsersOfMount(*entry));
     }
     CV_RETURN_IF_ERROR(status);
   }
-  // The read-only device of a block volume, if this was one.
-  const std::string mapping = MappingPath(MappingName(env_.driver_name, request_.volume_id));
-  CV_RETURN_IF_ERROR(block::DetachLoop(mapping));
+  CV_RETURN_IF_ERROR(DetachReadOnlyDevice(env_, request_.volume_id));
   return RemoveMountPoint(request_.target_path);
 }
 

@@ -65,15 +65,15 @@ std::string StageOperation::luks_uuid() const {
 
 absl::Status StageOperation::Run() {
   CV_ASSIGN_OR_RETURN(storage_, env_.storage->Open(request_.volume_id, request_.options));
-  CV_RETURN_IF_ERROR(Attach());
   CV_ASSIGN_OR_RETURN(const bool mounted, AlreadyMounted());
   if (mounted) {
     undo_.Cancel();
     return absl::OkStatus();
   }
+  CV_RETURN_IF_ERROR(Attach());
   CV_RETURN_IF_ERROR(Inspect());
   CV_RETURN_IF_ERROR(request_.options.encrypted ? PrepareEncrypted() : PreparePlain());
-  if (!request_.access.block) CV_RETURN_IF_ERROR(EnsureFilesystem());
+  if (!request_.access.block) CV_RETURN_IF_ERROR(WithWayIn(EnsureFilesystem()));
   CV_RETURN_IF_ERROR(Complete());
   if (!request_.access.block) CV_RETURN_IF_ERROR(MountStaged());
   undo_.Cancel();
@@ -81,10 +81,17 @@ absl::Status StageOperation::Run() {
 }
 
 absl::Status StageOperation::Attach() {
-  // An undo is added before its step, which may take effect and fail all the same. This one fails, and may,
-  // while somebody uses the device: what was in use before this call stays.
-  undo_.Add([this] { storage_->Detach().IgnoreError(); });
-  CV_ASSIGN_OR_RETURN(device_, storage_->Attach(request_.access.read_only()));
+  // What an earlier call attached stays: a pod may have it. An undo is added before its step, which may take
+  // effect and fail all the same.
+  CV_ASSIGN_OR_RETURN(const bool attached, storage_->IsAttached());
+  if (!attached) undo_.Add([this] { storage_->Detach().IgnoreError(); });
+  auto device = storage_->Attach(request_.access.read_only());
+  if (attached && absl::IsFailedPrecondition(device.status())) {
+    return MakeStatus(absl::StatusCode::kAlreadyExists,
+                      "the volume is staged with another access mode: {}; unstage it first",
+                      Message(device.status()));
+  }
+  CV_ASSIGN_OR_RETURN(device_, std::move(device));
   data_device_ = request_.options.encrypted ? MappingPath(mapping_name_) : device_;
   return absl::OkStatus();
 }
@@ -95,9 +102,11 @@ absl::StatusOr<bool> StageOperation::AlreadyMounted() {
   if (entry == nullptr) return false;
   const bool read_only = request_.access.read_only() ||
                          std::ranges::count(request_.access.mount_flags, "ro") > 0;
-  const bool same = !request_.access.block && entry->source == data_device_ &&
-                    entry->type == request_.access.filesystem && entry->read_only() == read_only;
-  if (same) return true;
+  if (!request_.access.block && entry->type == request_.access.filesystem &&
+      entry->read_only() == read_only) {
+    CV_RETURN_IF_ERROR(Attach());  // finds that it is attached; tells a plain volume's device
+    if (entry->source == data_device_) return true;
+  }
   return MakeStatus(absl::StatusCode::kAlreadyExists,
                     "{} is mounted already, with {} ({}, {}), which does not match this request; unstage it "
                     "first",
@@ -351,6 +360,19 @@ absl::Status StageOperation::EnsureFilesystem() {
       break;
   }
   return CheckFilesystem(facts.report.needs_check && !facts.read_only);
+}
+
+// Whoever is told to look at a filesystem by hand finds its device closed again, after the error.
+absl::Status StageOperation::WithWayIn(const absl::Status& status) const {
+  if (status.code() != absl::StatusCode::kDataLoss) return status;
+  const std::string location = storage_->location();
+  if (request_.options.encrypted) {
+    return MakeStatus(status.code(), "{}. The volume is closed again; open it first: cryptsetup open {} {}",
+                      Message(status), location, mapping_name_);
+  }
+  if (storage_->is_static()) return status;
+  return MakeStatus(status.code(), "{}. {} is detached again: use {} in its place", Message(status), device_,
+                    location);
 }
 
 absl::Status StageOperation::UseIfWhole(const filesystem::FilesystemReport& report) {

@@ -42,6 +42,7 @@ class StageOperation {
   absl::Status Activate();
 
   absl::Status EnsureFilesystem();
+  absl::Status WithWayIn(const absl::Status& status) const;
   absl::StatusOr<FilesystemFacts> GatherFacts();
   absl::Status UseIfWhole(const filesystem::FilesystemReport& report);
   absl::Status MakeFilesystem();

@@ -14,6 +14,11 @@ class BackendVolume : public VolumeStorage {
       : backend_(backend), volume_id_(std::move(volume_id)) {}
 
   bool is_static() const override { return false; }
+  std::string location() const override { return backend_->Location(volume_id_); }
+  absl::StatusOr<bool> IsAttached() override {
+    CV_ASSIGN_OR_RETURN(const block::VolumeInfo info, backend_->Get(volume_id_));
+    return info.attached;
+  }
   absl::StatusOr<std::string> Attach(bool read_only) override {
     return backend_->Attach(volume_id_, read_only);
   }
@@ -36,6 +41,8 @@ class StaticVolume : public VolumeStorage {
       : records_(records), volume_id_(std::move(volume_id)), device_(std::move(device)) {}
 
   bool is_static() const override { return true; }
+  std::string location() const override { return device_; }
+  absl::StatusOr<bool> IsAttached() override { return true; }
   absl::StatusOr<std::string> Attach(bool /*read_only*/) override { return device_; }
   absl::Status Detach() override { return absl::OkStatus(); }
   absl::StatusOr<block::FormatRecord> LoadRecord() override { return records_->Load(volume_id_); }
@@ -72,7 +79,10 @@ absl::StatusOr<block::Backend*> Storage::FindOwner(const std::string& volume_id)
   for (const auto& backend : backends_) {
     auto info = backend->Get(volume_id);
     if (info.ok()) return backend.get();
-    if (info.status().code() != absl::StatusCode::kNotFound) return info.status();
+    // An id that no backend could have made is not one of theirs.
+    if (!absl::IsNotFound(info.status()) && !absl::IsInvalidArgument(info.status())) {
+      return info.status();
+    }
   }
   return nullptr;
 }

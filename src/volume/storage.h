@@ -24,6 +24,11 @@ class VolumeStorage {
   // node does not see our records.
   virtual bool is_static() const = 0;
 
+  // Where a person finds it when it is not attached.
+  virtual std::string location() const = 0;
+
+  // Whether Detach would take away what an earlier call attached. Static devices are never detached.
+  virtual absl::StatusOr<bool> IsAttached() = 0;
   virtual absl::StatusOr<std::string> Attach(bool read_only) = 0;
   virtual absl::Status Detach() = 0;
   virtual absl::StatusOr<block::FormatRecord> LoadRecord() = 0;

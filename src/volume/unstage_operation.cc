@@ -3,7 +3,6 @@
 #include <thread>
 #include <utility>
 
-#include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "block/users.h"
 #include "volume/bound_nodes.h"
@@ -27,12 +26,6 @@ absl::Status RetryWhileBusy(Step step) {
 
 absl::Status WithUsers(const absl::Status& status, const std::string& users) {
   return FailedPrecondition("{}: {}. Stop what uses it; it is tried again", Message(status), users);
-}
-
-std::string UsersOfMount(const mount::MountEntry& entry) {
-  const std::vector<std::string> users = block::DescribeUsers(entry.device, entry.target);
-  if (!users.empty()) return absl::StrJoin(users, "; ");
-  return "no process or mount is seen to use it (does the driver run with hostPID: true?)";
 }
 
 }  // namespace

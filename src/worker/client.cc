@@ -1,12 +1,8 @@
 #include "worker/client.h"
 
-#include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <thread>
@@ -25,14 +21,6 @@ using Counter = std::shared_ptr<std::atomic<int>>;
 // How long a killed process may take to end before it counts as stuck in the kernel.
 constexpr std::chrono::milliseconds kGraceAfterKill(2000);
 
-bool WaitForEnd(const SpawnedProcess& process, int milliseconds) {
-  pollfd ended = {process.pidfd.get(), POLLIN, 0};
-  if (TEMP_FAILURE_RETRY(::poll(&ended, 1, milliseconds)) != 1) return false;
-  int ignored;
-  ::waitpid(process.pid, &ignored, 0);
-  return true;
-}
-
 // Keeps the lock until the process has ended, however long that takes. The thread costs nothing but its
 // stack; there is one for each device that does not answer.
 void AbandonProcess(SpawnedProcess process, std::shared_ptr<volume::OperationLock> lock,
@@ -47,12 +35,14 @@ void AbandonProcess(SpawnedProcess process, std::shared_ptr<volume::OperationLoc
 
 class Client : public volume::DeviceWorker {
  public:
-  Client(std::string program, std::shared_ptr<volume::OperationLock> lock, Counter abandoned)
-      : program_(std::move(program)), lock_(std::move(lock)), abandoned_(std::move(abandoned)) {}
+  Client(std::shared_ptr<ProcessPool> pool, std::shared_ptr<volume::OperationLock> lock,
+         Counter abandoned)
+      : pool_(std::move(pool)), lock_(std::move(lock)), abandoned_(std::move(abandoned)) {}
 
   ~Client() override {
     socket_.Reset();  // the worker ends when it reads the end of the stream
     if (process_.pid > 0 && !WaitForEnd(process_, static_cast<int>(kGraceAfterKill.count()))) Kill();
+    if (started_) pool_->Refill();
   }
 
   absl::StatusOr<volume::Inspection> Inspect(const std::string& device, Deadline deadline) override {
@@ -138,7 +128,7 @@ class Client : public volume::DeviceWorker {
   absl::StatusOr<json> Call(const char* call, const json& args, Deadline deadline,
                             const SecretBytes* secret = nullptr) {
     if (!failed_.ok()) return failed_;
-    CV_RETURN_IF_ERROR(Start());
+    CV_RETURN_IF_ERROR(Start(deadline));
     auto reply = Exchange(call, args, deadline, secret);
     if (reply.ok()) return ParseReply(reply->body);
     failed_ = Explain(call, reply.status());
@@ -152,18 +142,13 @@ class Client : public volume::DeviceWorker {
     return ReceiveMessage(socket_.get(), deadline);
   }
 
-  absl::Status Start() {
-    if (process_.pid > 0) return absl::OkStatus();
-    std::array<int, 2> pair;
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
-      return ErrnoStatus(errno, "make a socket for a worker");
-    }
-    UniqueFd theirs(pair[1]);
-    socket_.Reset(pair[0]);
-    std::vector<std::pair<int, int>> fds = {{theirs.get(), kSocketFd}};
-    if (lock_ != nullptr && lock_->fd() >= 0) fds.emplace_back(lock_->fd(), kLockFd);
-    CV_ASSIGN_OR_RETURN(process_, Spawn(program_, {}, fds));
-    return absl::OkStatus();
+  absl::Status Start(Deadline deadline) {
+    if (started_) return absl::OkStatus();
+    CV_ASSIGN_OR_RETURN(WorkerProcess worker, pool_->Take());
+    started_ = true;
+    process_ = std::move(worker.process);
+    socket_ = std::move(worker.socket);
+    return SendLock(socket_.get(), lock_ != nullptr ? lock_->fd() : -1, deadline);
   }
 
   // What became of a worker that did not answer.
@@ -194,9 +179,10 @@ class Client : public volume::DeviceWorker {
     return ended;
   }
 
-  const std::string program_;
+  const std::shared_ptr<ProcessPool> pool_;
   const std::shared_ptr<volume::OperationLock> lock_;
   const Counter abandoned_;
+  bool started_ = false;
   SpawnedProcess process_;
   UniqueFd socket_;
   absl::Status failed_;  // once a call was not answered, there is no worker any more
@@ -205,13 +191,16 @@ class Client : public volume::DeviceWorker {
 }  // namespace
 
 ClientFactory::ClientFactory(std::string program)
-    : program_(std::move(program)), abandoned_(std::make_shared<std::atomic<int>>(0)) {}
+    : pool_(std::make_shared<ProcessPool>(std::move(program))),
+      abandoned_(std::make_shared<std::atomic<int>>(0)) {
+  pool_->Refill();
+}
 
 ClientFactory::~ClientFactory() = default;
 
 std::unique_ptr<volume::DeviceWorker> ClientFactory::New(
     std::shared_ptr<volume::OperationLock> lock) {
-  return std::make_unique<Client>(program_, std::move(lock), abandoned_);
+  return std::make_unique<Client>(pool_, std::move(lock), abandoned_);
 }
 
 int ClientFactory::abandoned() const { return abandoned_->load(); }

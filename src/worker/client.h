@@ -7,6 +7,7 @@
 #include <string>
 
 #include "volume/device_worker.h"
+#include "worker/process_pool.h"
 
 namespace cryptvol::worker {
 
@@ -23,7 +24,7 @@ class ClientFactory : public volume::DeviceWorkerFactory {
   int abandoned() const;
 
  private:
-  std::string program_;
+  std::shared_ptr<ProcessPool> pool_;
   std::shared_ptr<std::atomic<int>> abandoned_;
 };
 

@@ -178,17 +178,16 @@ absl::Status LuksSession::BuildHeader(const volume::HeaderPlan& plan, const Secr
   return Annotate(Unlock(passphrase), "the new header does not open, nothing was written");
 }
 
-absl::Status LuksSession::ReplaceReservedBytes(int fd, std::span<const uint8_t> bytes,
-                                               const std::string& what) {
-  CV_RETURN_IF_ERROR(WriteFullyAt(fd, bytes, luks::kIntentOffset, what));
-  return Sync(fd, what);
+absl::Status LuksSession::WriteAndSync(int fd, std::span<const uint8_t> bytes, uint64_t offset) {
+  CV_RETURN_IF_ERROR(WriteFullyAt(fd, bytes, offset, path_));
+  return Sync(fd, path_);
 }
 
 absl::Status LuksSession::WriteIntent(const luks::Intent& intent, bool may_be_torn) {
   CV_ASSIGN_OR_RETURN(luks::IntentBlock block, luks::EncodeIntent(intent));
   CV_ASSIGN_OR_RETURN(UniqueFd fd, block::OpenExclusively(path_));
   CV_RETURN_IF_ERROR(CheckStillFree(may_be_torn));
-  CV_RETURN_IF_ERROR(ReplaceReservedBytes(fd.get(), block, path_));
+  CV_RETURN_IF_ERROR(WriteAndSync(fd.get(), block, luks::kIntentOffset));
   intent_ = intent;
   return absl::OkStatus();
 }
@@ -198,7 +197,7 @@ absl::Status LuksSession::ClearIntent() {
   CV_RETURN_IF_ERROR(FillRandom(noise));
   // Not exclusively: the device is mapped by now. The region belongs to nobody else.
   CV_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path_, O_RDWR));
-  CV_RETURN_IF_ERROR(ReplaceReservedBytes(fd.get(), noise, path_));
+  CV_RETURN_IF_ERROR(WriteAndSync(fd.get(), noise, luks::kIntentOffset));
   intent_.reset();
   return absl::OkStatus();
 }
@@ -208,7 +207,9 @@ absl::Status LuksSession::CheckStillFree(bool may_be_torn) {
   CV_ASSIGN_OR_RETURN(block::OpenedDevice opened, block::OpenDevice(path_));
   CV_RETURN_IF_ERROR(block::ProbeContents(opened, IntentRegion(intent_)));
   const block::Contents contents = opened.report.contents;
-  const bool torn = contents == block::Contents::kUnknown || contents == block::Contents::kLuks;
+  const bool torn = contents == block::Contents::kUnknown ||
+                    (contents == block::Contents::kLuks &&
+                     absl::IsDataLoss(CopyHeader(opened.fd.get(), device_bytes_, path_).status()));
   if (opened.report.number == number_ && opened.report.size_bytes == device_bytes_ &&
       (contents == block::Contents::kBlank || (may_be_torn && torn))) {
     return absl::OkStatus();
@@ -235,13 +236,14 @@ absl::Status LuksSession::CommitHeader(bool may_be_torn) {
   CV_ASSIGN_OR_RETURN(UniqueFd fd, block::OpenExclusively(path_));
   CV_RETURN_IF_ERROR(CheckStillFree(may_be_torn));
   CV_ASSIGN_OR_RETURN(std::vector<uint8_t> image, HeaderImage());
-  // The primary copy last: until it is there, no opener takes the device for LUKS with nothing behind it.
+  // Keyslots, then the copies, the primary last, with a flush after each: as soon as anything shows a LUKS
+  // header, the keyslots that it speaks of are there.
+  constexpr uint64_t kKeyslots = 2 * luks::kMetadataBytes;
   const auto all = std::span<const uint8_t>(image);
-  CV_RETURN_IF_ERROR(
-      WriteFullyAt(fd.get(), all.subspan(luks::kMetadataBytes), luks::kMetadataBytes, path_));
-  CV_RETURN_IF_ERROR(Sync(fd.get(), path_));
-  CV_RETURN_IF_ERROR(WriteFullyAt(fd.get(), all.first(luks::kMetadataBytes), 0, path_));
-  return Sync(fd.get(), path_);
+  CV_RETURN_IF_ERROR(WriteAndSync(fd.get(), all.subspan(kKeyslots), kKeyslots));
+  CV_RETURN_IF_ERROR(WriteAndSync(fd.get(), all.subspan(luks::kMetadataBytes, luks::kMetadataBytes),
+                                  luks::kMetadataBytes));
+  return WriteAndSync(fd.get(), all.first(luks::kMetadataBytes), 0);
 }
 
 absl::Status LuksSession::CompareMapping(const volume::MappingReport& mapping) const {
@@ -298,6 +300,18 @@ absl::Status LuksSession::StoreToken(const luks::VolumeToken& token) {
   const std::string json = luks::SerializeToken(token);
   return CryptStatus(crypt_token_json_set(device.get(), id, json.c_str()),
                      "store the token in the header of " + path_);
+}
+
+void LuksSession::WarmUp() {
+  CaptureCryptLog();
+  auto file = NewHeaderFile();
+  if (!file.ok()) return;
+  crypt_device* raw = nullptr;
+  if (crypt_init(&raw, fmt::format("/proc/self/fd/{}", file->get()).c_str()) < 0) return;
+  const CryptDevice device(raw);
+  // Fails, there being no header; but its cryptographic backend is ready then.
+  crypt_load(device.get(), CRYPT_LUKS2, nullptr);
+  TakeCryptLog();
 }
 
 absl::Status LuksSession::Deactivate(const std::string& name) {

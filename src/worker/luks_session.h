@@ -29,6 +29,9 @@ class LuksSession {
   absl::StatusOr<volume::MappingReport> Activate(const volume::ActivateOptions& options);
   absl::Status StoreToken(const luks::VolumeToken& token);
 
+  // Loads what the first unlock would have to (OpenSSL and its tables), while nobody waits.
+  static void WarmUp();
+
   // Removes a mapping of any device.
   static absl::Status Deactivate(const std::string& name);
 
@@ -39,7 +42,7 @@ class LuksSession {
   absl::Status InspectHeader(int fd, volume::Inspection& inspection);
   absl::Status CheckStillFree(bool may_be_torn);
   absl::StatusOr<std::vector<uint8_t>> HeaderImage();
-  absl::Status ReplaceReservedBytes(int fd, std::span<const uint8_t> bytes, const std::string& what);
+  absl::Status WriteAndSync(int fd, std::span<const uint8_t> bytes, uint64_t offset);
   absl::Status CompareMapping(const volume::MappingReport& mapping) const;
 
   std::string path_;          // of the inspected device

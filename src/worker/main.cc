@@ -14,6 +14,9 @@ int main(int argc, char** /*argv*/) {
     return 2;
   }
   if (absl::Status status = ForbidCoreDumps(); !status.ok()) return 1;
+  worker::LuksSession::WarmUp();
+  auto lock = worker::ReceiveLock(worker::kSocketFd);
+  if (!lock.ok()) return 0;  // a spare that was never needed
   worker::Dispatcher dispatcher;
   while (true) {
     // Waiting for the next request needs no deadline: the driver closes the socket, or dies.

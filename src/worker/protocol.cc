@@ -85,6 +85,46 @@ absl::StatusOr<Message> ReceiveMessage(int fd, Deadline deadline) {
   return message;
 }
 
+absl::Status SendLock(int fd, int lock, Deadline deadline) {
+  CV_RETURN_IF_ERROR(WaitFor(fd, POLLOUT, deadline));
+  char byte = 0;
+  iovec data = {&byte, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  if (lock >= 0) {
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &lock, sizeof(int));
+  }
+  if (TEMP_FAILURE_RETRY(::sendmsg(fd, &message, MSG_NOSIGNAL)) != 1) return Gone("send the lock");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<UniqueFd> ReceiveLock(int fd) {
+  char byte = 0;
+  iovec data = {&byte, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  if (TEMP_FAILURE_RETRY(::recvmsg(fd, &message, MSG_CMSG_CLOEXEC)) != 1) {
+    return Gone("receive the lock");
+  }
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header == nullptr || header->cmsg_type != SCM_RIGHTS) return UniqueFd();
+  int lock = -1;
+  std::memcpy(&lock, CMSG_DATA(header), sizeof(int));
+  return UniqueFd(lock);
+}
+
 json ErrorReply(const absl::Status& status) {
   return {{"error", {{"code", static_cast<int>(status.code())}, {"message", ::cryptvol::Message(status)}}}};
 }

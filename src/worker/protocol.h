@@ -11,13 +11,13 @@
 #include "absl/status/statusor.h"
 #include "base/deadline.h"
 #include "base/secret_bytes.h"
+#include "base/unique_fd.h"
 #include "volume/device_worker.h"
 
 namespace cryptvol::worker {
 
-// The descriptors of the child. The lock's is only held, never used.
+// The worker's end of the socket.
 inline constexpr int kSocketFd = 3;
-inline constexpr int kLockFd = 4;
 
 struct Message {
   nlohmann::json body;
@@ -28,6 +28,11 @@ struct Message {
 absl::Status SendMessage(int fd, const nlohmann::json& body, const SecretBytes* secret,
                          Deadline deadline);
 absl::StatusOr<Message> ReceiveMessage(int fd, Deadline deadline);
+
+// The first thing on the socket: the volume's lock (-1: none), for the worker to hold as long as it lives. A
+// worker that has received none yet belongs to no volume.
+absl::Status SendLock(int fd, int lock, Deadline deadline);
+absl::StatusOr<UniqueFd> ReceiveLock(int fd);  // waits without a deadline
 
 // Requests are {"call": NAME, "args": {...}}; replies {"result": ...} or {"error": {"code", "message"}}.
 nlohmann::json ErrorReply(const absl::Status& status);

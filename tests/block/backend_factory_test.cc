@@ -12,7 +12,7 @@ TEST(OpenBackendTest, OpensALoopBackend) {
   auto backend = OpenBackend(spec);
   ASSERT_THAT(backend, IsOk());
   EXPECT_EQ((*backend)->name(), spec);
-  EXPECT_THAT(*(*backend)->List(), testing::IsEmpty());
+  EXPECT_THAT(Must((*backend)->List()), testing::IsEmpty());
 }
 
 // An unknown kind, or none, is refused with the kinds that there are.

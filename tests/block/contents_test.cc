@@ -47,7 +47,7 @@ TEST_F(ContentsTest, ZerosAreBlank) {
   EXPECT_EQ(Report().contents, Contents::kBlank);
   auto fd = OpenFile(loop_.path(), O_RDONLY);
   ASSERT_THAT(fd, IsOk());
-  EXPECT_TRUE(*ReadsZero(fd->get(), 0, 64 * kMiB, loop_.path()));
+  EXPECT_TRUE(Must(ReadsZero(fd->get(), 0, 64 * kMiB, loop_.path())));
 }
 
 // One byte anywhere in the first 16 MiB or the last MiB makes a device not blank; the report says
@@ -196,7 +196,7 @@ TEST_F(ContentsTest, DoesNotBelieveTheCache) {
   std::array<uint8_t, 1> byte;
   ASSERT_THAT(ReadFullyAt(fd->get(), byte, 5 * kMiB, loop_.path()), IsOk());
   ASSERT_EQ(byte[0], 0) << "the cache is not stale, so this test tests nothing";
-  EXPECT_FALSE(*ReadsZero(fd->get(), 5 * kMiB, 4096, loop_.path()));
+  EXPECT_FALSE(Must(ReadsZero(fd->get(), 5 * kMiB, 4096, loop_.path())));
   EXPECT_EQ(Report().contents, Contents::kUnknown);
   WriteAt(loop_.image(), 0, kPrimaryMagic);
   EXPECT_EQ(Report().contents, Contents::kLuks);
@@ -227,7 +227,7 @@ TEST_F(ContentsTest, UnreadableEndIsAnErrorForReadsZero) {
   ASSERT_EQ(::truncate(loop_.image().c_str(), 32 * kMiB), 0);
   auto fd = OpenFile(loop_.path(), O_RDONLY);
   ASSERT_THAT(fd, IsOk());
-  EXPECT_TRUE(*ReadsZero(fd->get(), 0, 32 * kMiB, loop_.path()));
+  EXPECT_TRUE(Must(ReadsZero(fd->get(), 0, 32 * kMiB, loop_.path())));
   EXPECT_THAT(ReadsZero(fd->get(), 0, 33 * kMiB, loop_.path()),
               Fails(absl::StatusCode::kDataLoss, "EIO"));
 }
@@ -237,10 +237,10 @@ TEST_F(ContentsTest, ReadsZeroAtAnyOffset) {
   Write(1000, "x");
   auto fd = OpenFile(loop_.path(), O_RDONLY);
   ASSERT_THAT(fd, IsOk());
-  EXPECT_TRUE(*ReadsZero(fd->get(), 1, 999, loop_.path()));
-  EXPECT_FALSE(*ReadsZero(fd->get(), 1, 1000, loop_.path()));
-  EXPECT_TRUE(*ReadsZero(fd->get(), 1001, 5 * kMiB + 7, loop_.path()));
-  EXPECT_TRUE(*ReadsZero(fd->get(), 0, 0, loop_.path()));
+  EXPECT_TRUE(Must(ReadsZero(fd->get(), 1, 999, loop_.path())));
+  EXPECT_FALSE(Must(ReadsZero(fd->get(), 1, 1000, loop_.path())));
+  EXPECT_TRUE(Must(ReadsZero(fd->get(), 1001, 5 * kMiB + 7, loop_.path())));
+  EXPECT_TRUE(Must(ReadsZero(fd->get(), 0, 0, loop_.path())));
 }
 
 class SmallDeviceTest : public ContentsTest, public testing::WithParamInterface<uint64_t> {

@@ -34,7 +34,7 @@ TEST(FindUsersTest, NamesEveryMount) {
   RunTool("mkfs.ext4", {"-q", loop.path()});
   TestMount first(loop.path(), "ext4", scratch / "with space");
   TestMount second(loop.path(), "ext4", scratch / "second");
-  EXPECT_THAT(*FindUsers(loop.number()),
+  EXPECT_THAT(Must(FindUsers(loop.number())),
               ElementsAre("mounted on " + first.target(), "mounted on " + second.target()));
 }
 
@@ -46,12 +46,12 @@ TEST(FindUsersTest, KnowsEveryDeviceOfABtrfs) {
   RunTool("mkfs.btrfs", {"-q", first.path(), second.path()});
   RunTool("btrfs", {"device", "scan", first.path(), second.path()});
   TestMount mount(first.path(), "btrfs", scratch / "mnt");
-  EXPECT_THAT(*FindUsers(first.number()), ElementsAre("mounted on " + mount.target()));
-  EXPECT_THAT(*FindUsers(second.number()),
+  EXPECT_THAT(Must(FindUsers(first.number())), ElementsAre("mounted on " + mount.target()));
+  EXPECT_THAT(Must(FindUsers(second.number())),
               ElementsAre(StartsWith("part of the mounted btrfs filesystem ")));
   mount.Unmount();
   RunTool("btrfs", {"device", "scan", "--forget", first.path()});
-  EXPECT_THAT(*FindUsers(second.number()), IsEmpty());
+  EXPECT_THAT(Must(FindUsers(second.number())), IsEmpty());
 }
 
 // A tmpfs whose mounter wrote the device's path as its source does not use the device.
@@ -59,7 +59,7 @@ TEST(FindUsersTest, DoesNotBelieveASource) {
   ScratchDirectory scratch;
   TestLoop loop(MakeImage(scratch / "a.img", kMiB));
   TestMount mount(loop.path(), "tmpfs", scratch / "mnt");
-  EXPECT_THAT(*FindUsers(loop.number()), IsEmpty());
+  EXPECT_THAT(Must(FindUsers(loop.number())), IsEmpty());
 }
 
 // Adds a partition of 16 MiB from 1 MiB on, without a partition table.
@@ -86,13 +86,13 @@ TEST(FindUsersTest, LooksAtPartitions) {
   AddPartition(loop.path());
   const std::string partition = loop.path() + "p1";
   RunTool("mkfs.ext4", {"-q", partition});
-  EXPECT_THAT(*FindUsers(loop.number()), IsEmpty());
+  EXPECT_THAT(Must(FindUsers(loop.number())), IsEmpty());
   TestMount mount(partition, "ext4", scratch / "mnt");
   const std::string mounted = "mounted on " + mount.target();
-  EXPECT_THAT(*FindUsers(loop.number()),
+  EXPECT_THAT(Must(FindUsers(loop.number())),
               ElementsAre(fmt::format("its partition {} is {}",
                                       partition.substr(sizeof("/dev/") - 1), mounted)));
-  EXPECT_THAT(*FindUsers(NumberOf(partition)), ElementsAre(mounted));
+  EXPECT_THAT(Must(FindUsers(NumberOf(partition))), ElementsAre(mounted));
   EXPECT_THAT(OpenExclusively(loop.path()),
               Fails(absl::StatusCode::kFailedPrecondition, "its partition"));
 }

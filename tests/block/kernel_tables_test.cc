@@ -58,7 +58,8 @@ TEST(NumberOfNodeTest, LooksOnlyAtDev) {
 
 // Device numbers are read as the kernel prints them, and no other way.
 TEST(DeviceNumberTest, ReadsWhatItPrints) {
-  EXPECT_EQ(*ParseDeviceNumber(ToString(DeviceNumber{259, 1048575})), (DeviceNumber{259, 1048575}));
+  EXPECT_EQ(Must(ParseDeviceNumber(ToString(DeviceNumber{259, 1048575}))),
+            (DeviceNumber{259, 1048575}));
   for (const char* text : {"", ":", "8", "8:", ":8", "8:16\n", "-8:1", "8:1:1", "99999999999:1"}) {
     EXPECT_FALSE(ParseDeviceNumber(text).ok()) << text;
   }

@@ -27,12 +27,14 @@ loop_info64 InfoOf(const std::string& device) {
   return info;
 }
 
+LoopDevice LoopOf(const std::string& image) { return Must(FindLoop(image)).value(); }
+
 class LoopDeviceTest : public testing::Test {
  protected:
   LoopDeviceTest() : image_(MakeImage(scratch_ / "volume.img", 4 * kMiB)) {}
   ~LoopDeviceTest() override { EXPECT_THAT(DetachLoop(image_), IsOk()); }
 
-  bool IsAttached() { return FindLoop(image_)->has_value(); }
+  bool IsAttached() { return Must(FindLoop(image_)).has_value(); }
 
   ScratchDirectory scratch_;
   std::string image_;
@@ -42,8 +44,8 @@ class LoopDeviceTest : public testing::Test {
 TEST_F(LoopDeviceTest, AttachesAndDetaches) {
   auto path = AttachLoop(image_);
   ASSERT_THAT(path, IsOk());
-  EXPECT_EQ((*FindLoop(image_))->path, *path);
-  EXPECT_FALSE((*FindLoop(image_))->read_only);
+  EXPECT_EQ(LoopOf(image_).path, *path);
+  EXPECT_FALSE(LoopOf(image_).read_only);
   WriteAt(*path, 4096, "hello");
   {
     auto fd = OpenFile(image_, O_RDONLY);
@@ -64,8 +66,8 @@ TEST_F(LoopDeviceTest, RepeatsAreFine) {
   ASSERT_EQ(::symlink(image_.c_str(), link.c_str()), 0);
   auto first = AttachLoop(image_);
   ASSERT_THAT(first, IsOk());
-  EXPECT_EQ(*AttachLoop(image_), *first);
-  EXPECT_EQ(*AttachLoop(link), *first);
+  EXPECT_EQ(Must(AttachLoop(image_)), *first);
+  EXPECT_EQ(Must(AttachLoop(link)), *first);
   EXPECT_THAT(DetachLoop(link), IsOk());
   EXPECT_THAT(DetachLoop(image_), IsOk());
 }
@@ -79,7 +81,7 @@ TEST_F(LoopDeviceTest, IsFoundByInodeAndNotByName) {
   ASSERT_THAT(path, IsOk());
   EXPECT_NE(*path, other.path());
   EXPECT_THAT(DetachLoop(image_), IsOk());
-  EXPECT_TRUE(FindLoop(other.image())->has_value());
+  EXPECT_TRUE(Must(FindLoop(other.image())).has_value());
 }
 
 // A read-only device refuses writes, and is not handed to somebody who wants to write, nor the
@@ -87,16 +89,16 @@ TEST_F(LoopDeviceTest, IsFoundByInodeAndNotByName) {
 TEST_F(LoopDeviceTest, ReadOnlyIsKeptApart) {
   auto path = AttachLoop(image_, {.read_only = true, .direct_io = true});
   ASSERT_THAT(path, IsOk());
-  EXPECT_TRUE((*FindLoop(image_))->read_only);
+  EXPECT_TRUE(LoopOf(image_).read_only);
   auto fd = OpenFile(*path, O_RDWR);  // some kernels refuse this, others the write
   EXPECT_FALSE(fd.ok() && ::pwrite(fd->get(), "x", 1, 0) == 1 && ::fsync(fd->get()) == 0);
   if (fd.ok()) fd->Reset();
-  EXPECT_EQ(*AttachLoop(image_, {.read_only = true, .direct_io = true}), *path);
-  EXPECT_THAT(AttachLoop(image_), Fails(kPrecondition, "attached read-only"));
+  EXPECT_EQ(Must(AttachLoop(image_, {.read_only = true, .direct_io = true})), *path);
+  EXPECT_THAT(AttachLoop(image_), Fails(absl::StatusCode::kAlreadyExists, "already, read-only"));
   EXPECT_THAT(DetachLoop(image_), IsOk());
   ASSERT_THAT(AttachLoop(image_), IsOk());
   EXPECT_THAT(AttachLoop(image_, {.read_only = true, .direct_io = true}),
-              Fails(kPrecondition, "attached writable"));
+              Fails(absl::StatusCode::kAlreadyExists, "already, read-write"));
 }
 
 // The page cache is bypassed where the filesystem can, and the device works where it cannot.
@@ -112,7 +114,7 @@ TEST_F(LoopDeviceTest, DirectIoWherePossible) {
   }
   EXPECT_THAT(DetachLoop(image_), IsOk());
   ASSERT_THAT(AttachLoop(image_, {.read_only = false, .direct_io = false}), IsOk());
-  EXPECT_EQ(InfoOf((*FindLoop(image_))->path).lo_flags & LO_FLAGS_DIRECT_IO, 0u);
+  EXPECT_EQ(InfoOf(LoopOf(image_).path).lo_flags & LO_FLAGS_DIRECT_IO, 0u);
 }
 
 // A device that a process has open is not detached, stays attached when the process goes, and can
@@ -166,7 +168,7 @@ TEST_F(LoopDeviceTest, AttachTakesBackAHalfDetachedDevice) {
     auto detacher = OpenFile(*path, O_RDONLY);
     ASSERT_EQ(::ioctl(detacher->get(), LOOP_CLR_FD), 0);
     detacher->Reset();
-    EXPECT_EQ(*AttachLoop(image_), *path);
+    EXPECT_EQ(Must(AttachLoop(image_)), *path);
   }
   EXPECT_TRUE(IsAttached());
 }
@@ -176,7 +178,7 @@ TEST_F(LoopDeviceTest, DeletedImageIsDetached) {
   auto path = AttachLoop(image_);
   ASSERT_THAT(path, IsOk());
   std::filesystem::remove(image_);
-  EXPECT_EQ((*FindLoop(image_))->path, *path);
+  EXPECT_EQ(LoopOf(image_).path, *path);
   EXPECT_THAT(DetachLoop(image_), IsOk());
   EXPECT_FALSE(IsAttached());
 }
@@ -211,12 +213,44 @@ TEST_F(LoopDeviceTest, ManyAtOnce) {
   for (const std::string& image : images) EXPECT_THAT(DetachLoop(image), IsOk());
 }
 
+// A block device gets a device too, with its sectors; a repeat finds it, and so does its label.
+TEST_F(LoopDeviceTest, OverABlockDevice) {
+  const std::string label = "label-" + std::to_string(::getpid());
+  auto below = AttachLoop(image_);
+  ASSERT_THAT(below, IsOk());
+  {
+    auto fd = OpenFile(*below, O_RDWR);
+    ASSERT_THAT(fd, IsOk());
+    ASSERT_EQ(::ioctl(fd->get(), LOOP_SET_BLOCK_SIZE, 4096), 0);
+  }
+  const LoopOptions options = {.read_only = true, .direct_io = true, .label = label};
+  auto path = AttachLoop(*below, options);
+  ASSERT_THAT(path, IsOk());
+  EXPECT_EQ(AttachLoop(*below, options).value_or(""), *path);
+  {
+    auto fd = OpenFile(*path, O_RDONLY);
+    ASSERT_THAT(fd, IsOk());
+    int sector = 0;
+    EXPECT_EQ(::ioctl(fd->get(), BLKSSZGET, &sector), 0);
+    EXPECT_EQ(sector, 4096);
+    EXPECT_EQ(::lseek(fd->get(), 0, SEEK_END), static_cast<off_t>(4 * kMiB));
+  }
+  auto found = FindLoopByLabel(label);
+  ASSERT_THAT(found, IsOk());
+  ASSERT_TRUE(found->has_value());
+  EXPECT_EQ((*found)->path, *path);
+  EXPECT_EQ((*found)->image, *below);
+  EXPECT_TRUE((*found)->read_only);
+  EXPECT_THAT(DetachLoop((*found)->image), IsOk());
+  EXPECT_FALSE(FindLoopByLabel(label)->has_value());
+}
+
 // An absent image is NOT_FOUND to attach, and nothing to detach.
 TEST_F(LoopDeviceTest, AbsentImage) {
   const std::string absent = scratch_ / "absent.img";
   EXPECT_THAT(AttachLoop(absent), Fails(absl::StatusCode::kNotFound, absent));
   EXPECT_THAT(DetachLoop(absent), IsOk());
-  EXPECT_FALSE(FindLoop(absent)->has_value());
+  EXPECT_FALSE(Must(FindLoop(absent)).has_value());
 }
 
 }  // namespace

@@ -34,9 +34,9 @@ TEST(StaticRecordsTest, OutliveTheDriver) {
 
   auto again = StaticRecords::Open(scratch / "state/static");
   ASSERT_THAT(again, IsOk());
-  EXPECT_EQ(again->Load("abc")->state, FormatState::kIntended);
-  EXPECT_EQ(again->Load("abc")->device_bytes, 4096u);
-  EXPECT_EQ(again->Load("abd")->state, FormatState::kNever);
+  EXPECT_EQ(Must(again->Load("abc")).state, FormatState::kIntended);
+  EXPECT_EQ(Must(again->Load("abc")).device_bytes, 4096u);
+  EXPECT_EQ(Must(again->Load("abd")).state, FormatState::kNever);
 }
 
 // Ids of any length and with slashes are ids.
@@ -47,7 +47,7 @@ TEST(StaticRecordsTest, TakeAnyId) {
   for (const std::string& id : {std::string("../../etc/passwd"), std::string(5000, 'x'),
                                 std::string("Straße"), std::string()}) {
     ASSERT_THAT(records->Store(id, Intended()), IsOk());
-    EXPECT_EQ(records->Load(id)->state, FormatState::kIntended);
+    EXPECT_EQ(Must(records->Load(id)).state, FormatState::kIntended);
   }
   EXPECT_THAT(records->Store("\xff", Intended()),
               Fails(absl::StatusCode::kInvalidArgument, "UTF-8"));
@@ -63,7 +63,7 @@ TEST(StaticRecordsTest, DoNotForgetAFormat) {
   ASSERT_THAT(records->Store("abc", formatted), IsOk());
   EXPECT_THAT(records->Store("abc", Intended()),
               Fails(absl::StatusCode::kFailedPrecondition, "formatted already"));
-  EXPECT_EQ(records->Load("abc")->state, FormatState::kFormatted);
+  EXPECT_EQ(Must(records->Load("abc")).state, FormatState::kFormatted);
 }
 
 // A file that is damaged, or another volume's, is a loss and names the file; it is not overwritten.
@@ -97,10 +97,10 @@ TEST(StaticRecordsTest, RemoveAndLeftovers) {
   ASSERT_THAT(records, IsOk());
   MakeImage(scratch / kAbcFile + ".tmpAbCdEf", 3);
   ASSERT_THAT(records->Store("abc", Intended()), IsOk());
-  EXPECT_EQ(records->Load("abc")->state, FormatState::kIntended);
+  EXPECT_EQ(Must(records->Load("abc")).state, FormatState::kIntended);
   EXPECT_THAT(records->Remove("abc"), IsOk());
   EXPECT_THAT(records->Remove("abc"), IsOk());
-  EXPECT_EQ(records->Load("abc")->state, FormatState::kNever);
+  EXPECT_EQ(Must(records->Load("abc")).state, FormatState::kNever);
 }
 
 // Nobody but root reads the records.

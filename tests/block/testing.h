@@ -7,8 +7,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -38,6 +40,13 @@ MATCHER_P2(Fails, code, text, "") {
   *result_listener << absl::StatusCodeToString(StatusOf(arg).code()) << ": "
                    << Message(StatusOf(arg));
   return StatusOf(arg).code() == code && Message(StatusOf(arg)).find(text) != std::string::npos;
+}
+
+// The value, or the end of the test: by an exception, so that what the test made is cleaned up.
+template <typename T>
+T Must(absl::StatusOr<T> result) {
+  if (!result.ok()) throw std::runtime_error(Message(result.status()));
+  return *std::move(result);
 }
 
 // A directory of the test's own.

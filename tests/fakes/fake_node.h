@@ -65,6 +65,7 @@ class FakeBackend : public block::Backend {
   explicit FakeBackend(World* world) : world_(world) {}
 
   std::string name() const override { return "fake:disk"; }
+  std::string Location(const std::string& /*volume_id*/) const override { return "/srv/fake"; }
   absl::StatusOr<block::VolumeInfo> Create(const block::VolumeSpec& spec) override {
     return block::VolumeInfo{spec, false};
   }
@@ -72,6 +73,7 @@ class FakeBackend : public block::Backend {
   absl::StatusOr<block::VolumeInfo> Get(const std::string& volume_id) override {
     block::VolumeInfo info;
     info.spec.volume_id = volume_id;
+    info.attached = world_->attached;
     return info;
   }
   absl::StatusOr<std::vector<block::VolumeInfo>> List() override {

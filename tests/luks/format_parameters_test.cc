@@ -106,8 +106,9 @@ TEST(FormatParameters, KeySizesOfTheCipher) {
 TEST(FormatParameters, RefusesOtherCiphers) {
   for (const char* cipher : {"cipher_null-ecb", "aes-ecb", "aes-cbc-plain64", "aes-xts-plain",
                              "aes", "", "capi:xts(aes)-plain64", "aes-xts-plain64 "}) {
-    EXPECT_THAT(FromSecret({.cipher = cipher}),
-                Fails(kInvalid, fmt::format("the Secret's CRYPTO_KEY_CIPHER is \"{}\"", cipher)));
+    EXPECT_THAT(FromClass({.cipher = cipher}),
+                Fails(kInvalid, fmt::format("the StorageClass's cipher is \"{}\"", cipher)));
+    EXPECT_THAT(FromSecret({.cipher = cipher}), Fails(kInvalid, "the Secret's CRYPTO_KEY_CIPHER"));
   }
   EXPECT_THAT(
       FromClass({.cipher = "aes-ecb"}),
@@ -126,8 +127,18 @@ TEST(FormatParameters, RefusesOtherHashes) {
 TEST(FormatParameters, RefusesOtherPbkdfs) {
   EXPECT_THAT(FromSecret({.pbkdf = "scrypt"}),
               Fails(kInvalid,
-                    "CRYPTO_PBKDF is \"scrypt\"; a new volume can have argon2id, argon2i, "
+                    "CRYPTO_PBKDF is not known; a new volume can have argon2id, argon2i, "
                     "pbkdf2"));
+}
+
+// A passphrase that stands under the wrong name of the Secret is not repeated.
+TEST(FormatParameters, RepeatsNothingOfTheSecret) {
+  for (const FormatOverrides& wrong :
+       {FormatOverrides{.cipher = "swordfish"}, FormatOverrides{.hash = "swordfish"},
+        FormatOverrides{.pbkdf = "swordfish"}}) {
+    EXPECT_THAT(FromSecret(wrong), Fails(kInvalid, "a new volume can have"));
+    EXPECT_THAT(Message(FromSecret(wrong).status()), ::testing::Not(::testing::HasSubstr("swordfish")));
+  }
 }
 
 // A cost that would run for minutes is refused, and the message explains what the number means.

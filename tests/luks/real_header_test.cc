@@ -169,10 +169,10 @@ TEST_F(RealHeader, CarriesOurToken) {
   ASSERT_THAT(header, IsOk());
   const absl::StatusOr<std::optional<FoundToken>> found = FindToken(*header);
   ASSERT_THAT(found, IsOk());
-  ASSERT_TRUE(found->has_value());
-  EXPECT_EQ((*found)->id, 5);
-  EXPECT_EQ((*found)->token.volume_id, "pvc-1");
-  EXPECT_EQ((*found)->token.state, VolumeState::kReady);
+  const FoundToken ours = found->value_or(FoundToken{});
+  EXPECT_EQ(ours.id, 5);
+  EXPECT_EQ(ours.token.volume_id, "pvc-1");
+  EXPECT_EQ(ours.token.state, VolumeState::kReady);
 }
 
 // A volume in the middle of a reencryption is refused, and the message says how to finish it.

@@ -70,6 +70,21 @@ TEST_P(Mounter, Mounts) {
   EXPECT_FALSE(Entry().ok());
 }
 
+// "ro" among the options is as good as the request's own flag, also on a write-protected device.
+TEST_P(Mounter, TakesReadOnlyAsAnOption) {
+  LoopDevice loop(image_, /*read_only=*/true);
+  const absl::Status status = MountFilesystem(Request(loop.path(), {"ro"}));
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(Entry().value().read_only());
+}
+
+// The request's read-only flag wins over an option.
+TEST_P(Mounter, IsReadOnlyAgainstTheOptions) {
+  LoopDevice loop(image_);
+  ASSERT_TRUE(MountFilesystem(Request(loop.path(), {"rw"}, true)).ok());
+  EXPECT_TRUE(Entry().value().read_only());
+}
+
 // A read-only mount refuses writes.
 TEST_P(Mounter, MountsReadOnly) {
   LoopDevice loop(image_);
@@ -105,7 +120,7 @@ TEST_P(Mounter, NamesARefusedOption) {
 TEST_P(Mounter, ReportsAMissingSuperblock) {
   WriteAt(image_, 0, std::string(128 * 1024, '\0'));
   LoopDevice loop(image_);
-  EXPECT_EQ(MountFilesystem(Request(loop.path())).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(MountFilesystem(Request(loop.path(), {"noatime"})).code(), absl::StatusCode::kDataLoss);
 }
 
 // A write-protected device is an error for a writable mount, never a read-only one.

@@ -93,13 +93,25 @@ TEST_F(Busy, LeakedMountNamespaceOfBtrfs) {
   ExpectGoneAfterUnstage(volume);
 }
 
-// A pod that has the decrypted device open is named.
+// A process that has the decrypted device open is named, by whatever path it came to it.
 TEST_F(Busy, OpenBlockDevice) {
   const Volume volume = StagedBlockVolume();
-  ASSERT_CODE(OK, Publish(volume, path("pod")));
-  Background reader("sleep 600 < " + path("pod"));
+  Background reader("sleep 600 < /dev/mapper/" + MappingOf(volume));
   ExpectBusy(Unstage(volume), volume, {"process " + reader.pid() + " (sleep) has the device open"});
   reader.Stop();
+  ExpectGoneAfterUnstage(volume);
+}
+
+// A pod that has its device open keeps it published, and is named: it, and not everybody who uses /dev.
+TEST_F(Busy, OpenPublishedBlockDevice) {
+  const Volume volume = StagedBlockVolume();
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  Background pod("sleep 600 < " + path("pod"));
+  const grpc::Status status = Unpublish(volume, path("pod"));
+  ExpectBusy(status, volume, {path("pod"), "process " + pod.pid() + " (sleep) has the device open"});
+  EXPECT_EQ(status.error_message().find("process "), status.error_message().rfind("process " + pod.pid()))
+      << status.error_message();
+  pod.Stop();
   EXPECT_CODE(OK, Unpublish(volume, path("pod")));
   ExpectGoneAfterUnstage(volume);
 }

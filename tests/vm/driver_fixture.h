@@ -11,12 +11,19 @@
 
 #include <map>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
 #include "proto/csi.grpc.pb.h"
 
+namespace grpc {
+void PrintTo(const Status& status, std::ostream* out);  // for failed matchers
+}
+
 namespace cryptvol::vm {
+
+std::string CodeName(grpc::StatusCode code);
 
 using StringMap = std::map<std::string, std::string>;
 

@@ -76,7 +76,7 @@ class Modes : public DriverTest {
 
   std::string Superblock(const Volume& volume) {
     StockMapping mapping(ImageOf(volume), KeyFile(volume.secrets.at("CRYPTO_KEY_VALUE")), "--readonly");
-    return MustRun("dumpe2fs -h " + mapping.path() + " | tr -s ' '");
+    return MustRun("dumpe2fs -h " + mapping.path() + " 2>&1 | tr -s ' \\t' ' '");
   }
 };
 

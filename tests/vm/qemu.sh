@@ -90,8 +90,10 @@ write_job() {
 start_qemu() {
   local i arguments
   # shellcheck disable=SC2054  # QEMU's commas
-  # q35: microvm is no faster, and its only timer for calibration made a boot in twenty hang.
-  arguments=(-machine q35,vmport=off,smbus=off,sata=off -nodefaults -no-user-config -display none -no-reboot -pidfile pid
+  # q35: microvm is no faster, and a boot of it hung: without a timer besides the PIT, it could not
+  # calibrate its clock.
+  arguments=(-machine q35,vmport=off,smbus=off,sata=off -nodefaults -no-user-config
+    -display none -no-reboot -pidfile pid
     -smp "$cpus" -m "$memory" -kernel "$kernel/vmlinux" -initrd "$initramfs"
     -chardev file,id=console,path=console -serial chardev:console
     -device virtio-rng-pci -device virtio-serial-pci

@@ -4,21 +4,6 @@
 
 namespace cryptvol::vm {
 
-std::string CodeName(grpc::StatusCode code) {
-  static const std::map<grpc::StatusCode, std::string> names = {
-      {grpc::StatusCode::OK, "OK"},
-      {grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT"},
-      {grpc::StatusCode::NOT_FOUND, "NOT_FOUND"},
-      {grpc::StatusCode::ALREADY_EXISTS, "ALREADY_EXISTS"},
-      {grpc::StatusCode::FAILED_PRECONDITION, "FAILED_PRECONDITION"},
-      {grpc::StatusCode::ABORTED, "ABORTED"},
-      {grpc::StatusCode::DATA_LOSS, "DATA_LOSS"},
-      {grpc::StatusCode::UNAUTHENTICATED, "UNAUTHENTICATED"},
-  };
-  const auto name = names.find(code);
-  return name != names.end() ? name->second : "code " + std::to_string(code);
-}
-
 std::string RefusalTest::NewLuksDevice(const std::string& passphrase, const std::string& flags,
                                        int64_t bytes) {
   const std::string device = NewDevice(bytes, "luks");

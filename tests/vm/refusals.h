@@ -11,11 +11,8 @@
 
 namespace cryptvol::vm {
 
-std::string CodeName(grpc::StatusCode code);
-
 // A status of that code whose message has all of these words.
 MATCHER_P2(IsRefused, code, words, "is " + CodeName(code) + ", saying " + ::testing::PrintToString(words)) {
-  *result_listener << CodeName(arg.error_code()) << ": " << arg.error_message();
   if (arg.error_code() != code) return false;
   for (const std::string& word : words) {
     if (arg.error_message().find(word) == std::string::npos) return false;

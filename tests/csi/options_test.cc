@@ -1,0 +1,66 @@
+#include "csi/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/status.h"
+
+namespace cryptvol::driver {
+namespace {
+
+using ::testing::HasSubstr;
+
+Options Valid() {
+  Options options;
+  options.node_id = "node-1";
+  return options;
+}
+
+// The defaults and a node's name are enough, and give the parsed values.
+TEST(ValidateOptions, AcceptsTheDefaults) {
+  Options options = Valid();
+  ASSERT_EQ(absl::OkStatus(), ValidateOptions(options));
+  EXPECT_EQ("/run/cryptvol/csi.sock", options.socket_path);
+  EXPECT_EQ(uint64_t{256} << 20, options.kdf_memory_bytes);
+  EXPECT_EQ(LogLevel::kInfo, options.level);
+}
+
+// Each wrong option is refused by the name of its flag.
+TEST(ValidateOptions, NamesTheFlag) {
+  const std::vector<std::pair<std::string, std::string Options::*>> flags = {
+      {"--endpoint", &Options::endpoint},       {"--node-id", &Options::node_id},
+      {"--driver-name", &Options::driver_name}, {"--state-dir", &Options::state_dir},
+      {"--log-level", &Options::log_level},     {"--log-format", &Options::log_format},
+      {"--kdf-memory-budget", &Options::kdf_memory_budget}};
+  for (const auto& [flag, member] : flags) {
+    Options options = Valid();
+    options.*member = "!";
+    const absl::Status status = ValidateOptions(options);
+    EXPECT_EQ(absl::StatusCode::kInvalidArgument, status.code()) << flag;
+    EXPECT_THAT(Message(status), HasSubstr(flag));
+  }
+}
+
+// A node's name becomes the value of a label.
+TEST(ValidateOptions, BoundsTheNodeId) {
+  Options options = Valid();
+  for (const std::string& wrong : {std::string(), std::string(64, 'n'), std::string("a/b"), std::string("-a")}) {
+    options.node_id = wrong;
+    EXPECT_FALSE(ValidateOptions(options).ok()) << wrong;
+  }
+  options.node_id = std::string(63, 'n');
+  EXPECT_TRUE(ValidateOptions(options).ok());
+}
+
+// Binary units, and nothing that could mean something else.
+TEST(ParseSize, KnowsBinaryUnits) {
+  EXPECT_EQ(uint64_t{1} << 30, *ParseSize("1GiB"));
+  EXPECT_EQ(uint64_t{64} << 20, *ParseSize("64Mi"));
+  EXPECT_EQ(1000u, *ParseSize("1000"));
+  for (const char* wrong : {"", "MiB", "1MB", "-1", "1.5GiB", "1 GiB", "99999999999GiB"}) {
+    EXPECT_FALSE(ParseSize(wrong).ok()) << wrong;
+  }
+}
+
+}  // namespace
+}  // namespace cryptvol::driver
