@@ -1,7 +1,8 @@
 // Staging beside the same steps done by executing other programs, as most drivers do.
 //
-// cryptvol_stage_bench stage|storm PATH-OF-CRYPTVOL-CSI, as root, where dm-crypt is. Both sides use the same
-// devices, keyslots and filesystems, in turns, so that what else the machine does falls on both.
+// cryptvol_stage_bench stage|storm PATH-OF-CRYPTVOL-CSI, as root, where dm-crypt is. Both sides use
+// the same devices, keyslots and filesystems, in turns, so that what else the machine does falls on
+// both.
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,9 +41,10 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-void PrintRatio(const char* what, const std::vector<double>& ours, const std::vector<double>& theirs) {
-  std::printf("%-34s ours %7.3f s   executing tools %7.3f s   ratio %.2f   (medians of %zu)\n", what,
-              Median(ours), Median(theirs), Median(ours) / Median(theirs), ours.size());
+void PrintRatio(const char* what, const std::vector<double>& ours,
+                const std::vector<double>& theirs) {
+  std::printf("%-34s ours %7.3f s   executing tools %7.3f s   ratio %.2f   (medians of %zu)\n",
+              what, Median(ours), Median(theirs), Median(ours) / Median(theirs), ours.size());
 }
 
 [[noreturn]] void Die(const std::string& what) {
@@ -51,7 +53,8 @@ void PrintRatio(const char* what, const std::vector<double>& ours, const std::ve
 }
 
 // A program with the passphrase on its standard input, without a shell, as a driver would run it.
-void Execute(const std::string& program, const std::vector<std::string>& args, bool passphrase = false) {
+void Execute(const std::string& program, const std::vector<std::string>& args,
+             bool passphrase = false) {
   auto path = FindProgram(program);
   if (!path.ok()) Die(Message(path.status()));
   int fds[2];
@@ -66,9 +69,10 @@ void Execute(const std::string& program, const std::vector<std::string>& args, b
   if (::waitpid(process->pid, &status, 0) != process->pid || status != 0) Die(program + " failed");
 }
 
-// What Longhorn's and others' node plugins run for an existing volume: is it LUKS, open it, what is in it,
-// check it, mount it.
-void StageByExecuting(const std::string& device, const std::string& name, const std::string& target) {
+// What Longhorn's and others' node plugins run for an existing volume: is it LUKS, open it, what is
+// in it, check it, mount it.
+void StageByExecuting(const std::string& device, const std::string& name,
+                      const std::string& target) {
   const std::string mapping = "/dev/mapper/" + name;
   Execute("blkid", {"-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "export", device});
   Execute("cryptsetup", {"isLuks", device});
@@ -131,7 +135,8 @@ void BenchStage(Client& client, const std::string& device) {
   client.Stage(volume);  // formats it
   client.Unstage(volume);
   std::vector<double> stage, unstage, stage_tools, unstage_tools;
-  // A pod lives between the two calls; back to back, the second would wait for the spare worker to load.
+  // A pod lives between the two calls; back to back, the second would wait for the spare worker to
+  // load.
   const auto pod_lives = [] { std::this_thread::sleep_for(std::chrono::seconds(2)); };
   for (int i = 0; i < kRounds; ++i) {
     pod_lives();
@@ -199,7 +204,8 @@ void BenchStorm(Client& client) {
   for (int i = 0; i < kStormVolumes; ++i) {
     const std::string image = fmt::format("{}/storm-{}.img", kDirectory, i);
     MustRun("truncate -s 48M " + image);
-    volumes.push_back(StaticVolume(fmt::format("storm-{}", i), MustRun("losetup --find --show " + image)));
+    volumes.push_back(
+        StaticVolume(fmt::format("storm-{}", i), MustRun("losetup --find --show " + image)));
     volumes.back().secrets = {{"CRYPTO_KEY_VALUE", kPassphrase}, {"CRYPTO_PBKDF_MEMORY", "65536"}};
     client.Stage(volumes.back());
     client.Unstage(volumes.back());
@@ -213,22 +219,27 @@ void BenchStorm(Client& client) {
   for (const Volume& volume : volumes) client.Unstage(volume);
   const StormResult theirs = Storm(
       [&](int i) {
-        StageByExecuting(volumes[static_cast<size_t>(i)].context.at("device"), peer_name(i), peer_target(i));
+        StageByExecuting(volumes[static_cast<size_t>(i)].context.at("device"), peer_name(i),
+                         peer_target(i));
       },
       {"cryptsetup", "blkid", "fsck", "mount"});
   for (int i = 0; i < kStormVolumes; ++i) UnstageByExecuting(peer_name(i), peer_target(i));
-  std::printf("%d volumes at once, makespan      ours %7.1f s   executing tools %7.1f s   ratio %.2f\n",
-              kStormVolumes, ours.makespan, theirs.makespan, ours.makespan / theirs.makespan);
-  std::printf("%d volumes at once, peak memory   ours %7.0f MiB executing tools %7.0f MiB ratio %.2f\n",
-              kStormVolumes, ours.peak_mib, theirs.peak_mib, ours.peak_mib / theirs.peak_mib);
+  std::printf(
+      "%d volumes at once, makespan      ours %7.1f s   executing tools %7.1f s   ratio %.2f\n",
+      kStormVolumes, ours.makespan, theirs.makespan, ours.makespan / theirs.makespan);
+  std::printf(
+      "%d volumes at once, peak memory   ours %7.0f MiB executing tools %7.0f MiB ratio %.2f\n",
+      kStormVolumes, ours.peak_mib, theirs.peak_mib, ours.peak_mib / theirs.peak_mib);
 }
 
 int Main(const std::string& what, const std::string& program) {
-  const std::string disks = std::getenv("CRYPTVOL_VM_DISKS") != nullptr ? std::getenv("CRYPTVOL_VM_DISKS") : "";
+  const std::string disks =
+      std::getenv("CRYPTVOL_VM_DISKS") != nullptr ? std::getenv("CRYPTVOL_VM_DISKS") : "";
   const size_t blank = disks.find(' ');
   if (blank == std::string::npos) Die("give the VM two disks; bench/run does");
   std::filesystem::create_directories(kDirectory);
-  MustRun("mkfs.ext4 -q -F " + disks.substr(0, blank) + " && mount " + disks.substr(0, blank) + " " + kDirectory);
+  MustRun("mkfs.ext4 -q -F " + disks.substr(0, blank) + " && mount " + disks.substr(0, blank) +
+          " " + kDirectory);
   TheSetup().driver = program;
   Driver driver(kDirectory, {"--kdf-memory-budget=256MiB", "--log-level=warning"});
   driver.Start();

@@ -17,6 +17,9 @@ function(cryptvol_program name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} cryptvol_warnings)
 endfunction()
 
+# What the sanitized presets build: every program that cryptvol_test makes.
+add_custom_target(unit_tests)
+
 # cryptvol_test(NAME SOURCES a_test.cc ... [DEPS ...]): a GoogleTest program that ctest runs on the
 # build machine. What needs a device-mapper goes into tests/vm instead.
 function(cryptvol_test name)
@@ -25,6 +28,7 @@ function(cryptvol_test name)
   target_compile_definitions(${name} PRIVATE
     CRYPTVOL_TEST_VECTORS_DIR="${CMAKE_SOURCE_DIR}/tests/vectors")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_dependencies(unit_tests ${name})
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300)
 endfunction()

@@ -14,8 +14,8 @@ namespace {
 
 using ::csi::v1::ControllerServiceCapability;
 
-// Requests are const to a service; the parser takes them by pointer to wipe their secrets, which nobody
-// else will look at.
+// Requests are const to a service; the parser takes them by pointer to wipe their secrets, which
+// nobody else will look at.
 template <typename Request>
 Request* Mutable(const Request* request) {
   return const_cast<Request*>(request);
@@ -54,7 +54,8 @@ absl::Status ControllerService::CheckTopology(const volume::CreateRequest& reque
 void ControllerService::FillVolume(const block::VolumeInfo& info, ::csi::v1::Volume* volume) const {
   volume->set_volume_id(info.spec.volume_id);
   volume->set_capacity_bytes(static_cast<int64_t>(info.spec.capacity_bytes));
-  volume->mutable_volume_context()->insert(info.spec.parameters.begin(), info.spec.parameters.end());
+  volume->mutable_volume_context()->insert(info.spec.parameters.begin(),
+                                           info.spec.parameters.end());
   (*volume->add_accessible_topology()->mutable_segments())[topology_key_] = node_id_;
 }
 
@@ -62,8 +63,7 @@ absl::Status ControllerService::Create(::csi::v1::CreateVolumeRequest* request,
                                        ::csi::v1::Volume* volume) {
   CV_ASSIGN_OR_RETURN(const volume::CreateRequest create, ParseCreateVolume(request));
   CV_RETURN_IF_ERROR(CheckTopology(create));
-  CV_ASSIGN_OR_RETURN(auto lock,
-                      locks_->TryLock(volume::VolumeIdFor(create.name), "CreateVolume"));
+  CV_ASSIGN_OR_RETURN(auto lock, locks_->TryLock(volume::VolumeIdFor(create.name), "CreateVolume"));
   CV_ASSIGN_OR_RETURN(const block::VolumeInfo info, provisioner_->Create(create));
   FillVolume(info, volume);
   return absl::OkStatus();
@@ -94,20 +94,21 @@ grpc::Status ControllerService::DeleteVolume(grpc::ServerContext* /*context*/,
 grpc::Status ControllerService::ValidateVolumeCapabilities(
     grpc::ServerContext* /*context*/, const ::csi::v1::ValidateVolumeCapabilitiesRequest* request,
     ::csi::v1::ValidateVolumeCapabilitiesResponse* response) {
-  return ServeRpc(
-      *telemetry_, "ValidateVolumeCapabilities", request->volume_id(), [&]() -> absl::Status {
-        CV_ASSIGN_OR_RETURN(const ValidateRequest validate, ParseValidateCapabilities(Mutable(request)));
-        CV_RETURN_IF_ERROR(provisioner_->Get(validate.volume_id).status());
-        if (!validate.accesses.has_value()) {
-          response->set_message(validate.reason);
-          return absl::OkStatus();
-        }
-        auto* confirmed = response->mutable_confirmed();
-        *confirmed->mutable_volume_context() = request->volume_context();
-        *confirmed->mutable_volume_capabilities() = request->volume_capabilities();
-        *confirmed->mutable_parameters() = request->parameters();
-        return absl::OkStatus();
-      });
+  return ServeRpc(*telemetry_, "ValidateVolumeCapabilities", request->volume_id(),
+                  [&]() -> absl::Status {
+                    CV_ASSIGN_OR_RETURN(const ValidateRequest validate,
+                                        ParseValidateCapabilities(Mutable(request)));
+                    CV_RETURN_IF_ERROR(provisioner_->Get(validate.volume_id).status());
+                    if (!validate.accesses.has_value()) {
+                      response->set_message(validate.reason);
+                      return absl::OkStatus();
+                    }
+                    auto* confirmed = response->mutable_confirmed();
+                    *confirmed->mutable_volume_context() = request->volume_context();
+                    *confirmed->mutable_volume_capabilities() = request->volume_capabilities();
+                    *confirmed->mutable_parameters() = request->parameters();
+                    return absl::OkStatus();
+                  });
 }
 
 grpc::Status ControllerService::ListVolumes(grpc::ServerContext* /*context*/,

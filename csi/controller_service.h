@@ -13,8 +13,8 @@ namespace cryptvol::driver {
 // The key of this driver's topology segment; its value is the node's id.
 std::string TopologyKey(const std::string& driver_name);
 
-// Volumes of this node's backends. Runs on every node (external-provisioner with --node-deployment), since a
-// backend's storage is the node's own.
+// Volumes of this node's backends. Runs on every node (external-provisioner with
+// --node-deployment), since a backend's storage is the node's own.
 class ControllerService final : public ::csi::v1::Controller::Service {
  public:
   ControllerService(std::string driver_name, std::string node_id, volume::Provisioner* provisioner,

@@ -10,10 +10,12 @@
 namespace cryptvol::driver {
 namespace {
 
-bool Reply(mg_connection* connection, const char* status, const char* type, const std::string& body) {
-  mg_printf(connection,
-            "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n\r\n",
-            status, type, body.size());
+bool Reply(mg_connection* connection, const char* status, const char* type,
+           const std::string& body) {
+  mg_printf(
+      connection,
+      "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n\r\n",
+      status, type, body.size());
   mg_write(connection, body.data(), body.size());
   return true;
 }
@@ -59,15 +61,16 @@ class CivetHttpServer : public HttpServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& address,
-                                                              std::function<std::string()> metrics,
-                                                              std::function<absl::Status()> health) {
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
+    const std::string& address, std::function<std::string()> metrics,
+    std::function<absl::Status()> health) {
   const std::vector<std::string> settings = {"listening_ports", address, "num_threads", "4"};
   // CivetServer reports a failure to listen by an exception; it goes no further.
   try {
     return std::make_unique<CivetHttpServer>(settings, std::move(metrics), std::move(health));
   } catch (const CivetException&) {
-    return FailedPrecondition("--metrics-address={}: cannot listen there; takes ADDRESS:PORT", address);
+    return FailedPrecondition("--metrics-address={}: cannot listen there; takes ADDRESS:PORT",
+                              address);
   }
 }
 

@@ -15,8 +15,8 @@ class HttpServer {
  public:
   virtual ~HttpServer() = default;
 
-  // Serves until it is destroyed. /healthz answers 200, or 503 with the reason. The functions are called
-  // from the server's own threads.
+  // Serves until it is destroyed. /healthz answers 200, or 503 with the reason. The functions are
+  // called from the server's own threads.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& address,
                                                            std::function<std::string()> metrics,
                                                            std::function<absl::Status()> health);

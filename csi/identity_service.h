@@ -10,8 +10,8 @@
 
 namespace cryptvol::driver {
 
-// Who this driver is, and whether it can work. Probe is not ready while the kernel lacks dm-crypt: a plain
-// volume would still work, but the driver exists for the encrypted ones.
+// Who this driver is, and whether it can work. Probe is not ready while the kernel lacks dm-crypt:
+// a plain volume would still work, but the driver exists for the encrypted ones.
 class IdentityService final : public ::csi::v1::Identity::Service {
  public:
   IdentityService(std::string driver_name, bool has_backends, std::function<absl::Status()> probe,

@@ -22,9 +22,9 @@ bool IsName(std::string_view name) {
 
 bool IsKeyId(std::string_view id) {
   return id.size() <= 128 && std::ranges::all_of(id, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_';
-  });
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '-' || c == '.' || c == '_';
+         });
 }
 
 // Unbuffered: no copy of the key stays behind in a buffer of stdio's.
@@ -32,7 +32,8 @@ void Write(std::FILE* out, std::string_view text) { std::fwrite(text.data(), 1, 
 
 std::string ManifestHead(const KeygenOptions& options) {
   std::string head = fmt::format(
-      "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n  namespace: {}\ntype: Opaque\nstringData:\n"
+      "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n  namespace: {}\ntype: "
+      "Opaque\nstringData:\n"
       "  CRYPTO_KEY_FORMAT: random\n",
       options.secret_name, options.secret_namespace);
   if (!options.key_id.empty()) head += fmt::format("  CRYPTO_KEY_ID: \"{}\"\n", options.key_id);
@@ -42,10 +43,10 @@ std::string ManifestHead(const KeygenOptions& options) {
 }  // namespace
 
 CLI::App* AddKeygenCommand(CLI::App& app, KeygenOptions& options) {
-  CLI::App* command = app.add_subcommand(
-      "keygen",
-      "Print a new key: 256 random bits. Declare it as such (CRYPTO_KEY_FORMAT: random) and volumes open "
-      "without the cost of stretching a password");
+  CLI::App* command = app.add_subcommand("keygen",
+                                         "Print a new key: 256 random bits. Declare it as such "
+                                         "(CRYPTO_KEY_FORMAT: random) and volumes open "
+                                         "without the cost of stretching a password");
   command->fallthrough(false);
   command->add_option("--secret", options.secret_name,
                       "Print the manifest of a Secret with this name instead: cryptvol-csi keygen "

@@ -1,5 +1,5 @@
-// Tells kubelet that this driver exists, as node-driver-registrar would: a socket of its own in kubelet's
-// plugins_registry directory, which kubelet watches and dials.
+// Tells kubelet that this driver exists, as node-driver-registrar would: a socket of its own in
+// kubelet's plugins_registry directory, which kubelet watches and dials.
 #ifndef CRYPTVOL_CSI_KUBELET_REGISTRATION_H_
 #define CRYPTVOL_CSI_KUBELET_REGISTRATION_H_
 

@@ -17,21 +17,27 @@ namespace cryptvol::driver {
 namespace {
 
 void AddServeOptions(CLI::App& app, Options& options) {
-  app.add_option("--endpoint", options.endpoint, "Socket of the CSI services")->capture_default_str();
+  app.add_option("--endpoint", options.endpoint, "Socket of the CSI services")
+      ->capture_default_str();
   app.add_option("--node-id", options.node_id,
                  "This node's name in the cluster, usually spec.nodeName from the downward API");
   app.add_option("--backend", options.backends,
-                 "Where volumes are made: loop:DIR (sparse files in DIR). Repeatable; a StorageClass picks one "
-                 "with its parameter \"backend\", the first is the default. Without any, static volumes only")
+                 "Where volumes are made: loop:DIR (sparse files in DIR). Repeatable; a "
+                 "StorageClass picks one "
+                 "with its parameter \"backend\", the first is the default. Without any, static "
+                 "volumes only")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option("--driver-name", options.driver_name, "Name of the CSI driver, the provisioner of StorageClasses")
+  app.add_option("--driver-name", options.driver_name,
+                 "Name of the CSI driver, the provisioner of StorageClasses")
       ->capture_default_str();
-  app.add_option("--state-dir", options.state_dir,
-                 "Locks, and records of static volumes; must survive restarts of the driver and the node")
+  app.add_option(
+         "--state-dir", options.state_dir,
+         "Locks, and records of static volumes; must survive restarts of the driver and the node")
       ->capture_default_str();
   app.add_option("--kdf-memory-budget", options.kdf_memory_budget,
-                 "Memory for key derivations that run at once; more volumes wait their turn. Keep it below the "
+                 "Memory for key derivations that run at once; more volumes wait their turn. Keep "
+                 "it below the "
                  "container's memory limit by 128MiB")
       ->capture_default_str();
   app.add_option("--metrics-address", options.metrics_address,
@@ -47,7 +53,8 @@ void AddServeOptions(CLI::App& app, Options& options) {
   app.add_option("--drain-timeout", options.drain_seconds,
                  "Seconds that running calls are given after SIGTERM")
       ->capture_default_str();
-  app.add_option("--worker", options.worker, "The program cryptvol-worker, if it is not beside this one");
+  app.add_option("--worker", options.worker,
+                 "The program cryptvol-worker, if it is not beside this one");
 }
 
 absl::Status RunServer(Options& options) {

@@ -64,9 +64,9 @@ grpc::Status NodeService::NodePublishVolume(grpc::ServerContext* /*context*/,
   });
 }
 
-grpc::Status NodeService::NodeUnpublishVolume(grpc::ServerContext* /*context*/,
-                                              const ::csi::v1::NodeUnpublishVolumeRequest* request,
-                                              ::csi::v1::NodeUnpublishVolumeResponse* /*response*/) {
+grpc::Status NodeService::NodeUnpublishVolume(
+    grpc::ServerContext* /*context*/, const ::csi::v1::NodeUnpublishVolumeRequest* request,
+    ::csi::v1::NodeUnpublishVolumeResponse* /*response*/) {
   return ServeRpc(*telemetry_, "NodeUnpublishVolume", request->volume_id(), [&]() -> absl::Status {
     CV_ASSIGN_OR_RETURN(volume::UnpublishRequest unpublish, ParseUnpublish(*request));
     CV_ASSIGN_OR_RETURN(auto lock, locks_->TryLock(unpublish.volume_id, "NodeUnpublishVolume"));

@@ -12,9 +12,9 @@ namespace cryptvol::driver {
 namespace {
 
 constexpr std::string_view kUnixScheme = "unix://";
-constexpr size_t kMaxSocketPath = 107;       // sun_path without its NUL
-constexpr size_t kMaxDriverName = 63;        // CSI: GetPluginInfo
-constexpr size_t kMaxNodeId = 63;            // of a label's value: the node's topology is one
+constexpr size_t kMaxSocketPath = 107;  // sun_path without its NUL
+constexpr size_t kMaxDriverName = 63;   // CSI: GetPluginInfo
+constexpr size_t kMaxNodeId = 63;       // of a label's value: the node's topology is one
 constexpr uint64_t kLeastBudget = uint64_t{16} << 20;
 
 bool IsAlphanumeric(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }
@@ -28,7 +28,8 @@ absl::Status CheckDriverName(const std::string& name) {
                      });
   if (valid) return absl::OkStatus();
   return InvalidArgument(
-      "--driver-name={}: takes 2 to 63 letters, digits, '-', '.' and '_', with a letter first and last",
+      "--driver-name={}: takes 2 to 63 letters, digits, '-', '.' and '_', with a letter first and "
+      "last",
       name);
 }
 
@@ -39,7 +40,8 @@ absl::Status CheckNodeId(const std::string& id) {
                      });
   if (valid) return absl::OkStatus();
   return InvalidArgument(
-      "--node-id={}: takes this node's name in the cluster, as the value of a label: at most {} letters, "
+      "--node-id={}: takes this node's name in the cluster, as the value of a label: at most {} "
+      "letters, "
       "digits, '-', '.' and '_', with a letter or digit first and last",
       id, kMaxNodeId);
 }
@@ -51,8 +53,8 @@ absl::Status ParseEndpoint(Options& options) {
   }
   endpoint.remove_prefix(kUnixScheme.size());
   if (endpoint.empty() || endpoint.front() != '/' || endpoint.size() > kMaxSocketPath) {
-    return InvalidArgument("--endpoint={}: takes an absolute path of at most {} bytes", options.endpoint,
-                           kMaxSocketPath);
+    return InvalidArgument("--endpoint={}: takes an absolute path of at most {} bytes",
+                           options.endpoint, kMaxSocketPath);
   }
   options.socket_path = std::string(endpoint);
   return absl::OkStatus();
@@ -75,7 +77,8 @@ absl::StatusOr<uint64_t> ParseSize(const std::string& text) {
   if (unit == "KiB" || unit == "Ki") shift = 10;
   if (unit == "MiB" || unit == "Mi") shift = 20;
   if (unit == "GiB" || unit == "Gi") shift = 30;
-  if (error != std::errc() || shift < 0 || value > (std::numeric_limits<uint64_t>::max() >> shift)) {
+  if (error != std::errc() || shift < 0 ||
+      value > (std::numeric_limits<uint64_t>::max() >> shift)) {
     return InvalidArgument("{}: takes a size such as 256MiB or 1GiB", text);
   }
   return value << shift;
@@ -92,8 +95,8 @@ absl::Status ValidateOptions(Options& options) {
   auto budget = ParseSize(options.kdf_memory_budget);
   if (!budget.ok()) return Annotate(budget.status(), "--kdf-memory-budget");
   if (*budget < kLeastBudget) {
-    return InvalidArgument("--kdf-memory-budget={}: takes at least {} bytes", options.kdf_memory_budget,
-                           kLeastBudget);
+    return InvalidArgument("--kdf-memory-budget={}: takes at least {} bytes",
+                           options.kdf_memory_budget, kLeastBudget);
   }
   options.kdf_memory_bytes = *budget;
   CV_RETURN_IF_ERROR(Annotate(ParseLogLevel(options.log_level, options.level), "--log-level"));

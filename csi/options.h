@@ -24,8 +24,8 @@ struct Options {
   std::string kubelet_endpoint;          // the endpoint's path as kubelet sees it; empty: as ours
   std::string log_level = "info";
   std::string log_format = "text";
-  uint32_t drain_seconds = 25;           // less than Kubernetes' 30 s between SIGTERM and SIGKILL
-  std::string worker;                    // path of cryptvol-worker; empty: beside this program
+  uint32_t drain_seconds = 25;  // less than Kubernetes' 30 s between SIGTERM and SIGKILL
+  std::string worker;           // path of cryptvol-worker; empty: beside this program
 
   // Filled by ValidateOptions:
   std::string socket_path;

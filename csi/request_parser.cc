@@ -181,7 +181,8 @@ absl::StatusOr<std::optional<keys::VolumeSecret>> ParseSecret(const volume::Volu
   if (!options.encrypted) return std::nullopt;
   if (secrets.empty()) {
     return InvalidArgument(
-        "secrets is missing: the volume is encrypted, and no Secret with its key (CRYPTO_KEY_VALUE) came "
+        "secrets is missing: the volume is encrypted, and no Secret with its key "
+        "(CRYPTO_KEY_VALUE) came "
         "along; name one by {}",
         reference);
   }
@@ -391,7 +392,8 @@ absl::StatusOr<volume::UnpublishRequest> ParseUnpublish(
 absl::StatusOr<volume::StatsRequest> ParseStats(
     const ::csi::v1::NodeGetVolumeStatsRequest& request) {
   CV_RETURN_IF_ERROR(CheckName("volume_id", request.volume_id()));
-  // Nothing is made or mounted there: a path where no volume can be is NOT_FOUND, not INVALID_ARGUMENT.
+  // Nothing is made or mounted there: a path where no volume can be is NOT_FOUND, not
+  // INVALID_ARGUMENT.
   if (request.volume_path().empty()) return InvalidArgument("volume_path is missing");
   return volume::StatsRequest{request.volume_id(), request.volume_path()};
 }

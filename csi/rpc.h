@@ -6,8 +6,8 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "csi/status_mapping.h"
 #include "base/status.h"
+#include "csi/status_mapping.h"
 #include "csi/telemetry.h"
 
 namespace cryptvol::driver {

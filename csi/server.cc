@@ -97,9 +97,11 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartRegistration(const Options& o
   return ListenOn(path, {&service});
 }
 
-absl::StatusOr<std::unique_ptr<HttpServer>> StartHttp(const Options& options, Telemetry& telemetry) {
+absl::StatusOr<std::unique_ptr<HttpServer>> StartHttp(const Options& options,
+                                                      Telemetry& telemetry) {
   if (options.metrics_address.empty()) return nullptr;
-  // Alive is not ready: a kernel without dm-crypt is for Probe to report, and a restart mends nothing.
+  // Alive is not ready: a kernel without dm-crypt is for Probe to report, and a restart mends
+  // nothing.
   return HttpServer::Start(
       options.metrics_address, [&telemetry] { return telemetry.Metrics(); },
       [] { return absl::OkStatus(); });
@@ -120,8 +122,9 @@ absl::Status Serve(const Options& options, const Parts& parts) {
   volume::Node node(MakeEnvironment(options, parts, &budget, &telemetry));
   volume::Provisioner provisioner(parts.storage);
 
-  IdentityService identity(options.driver_name, !parts.storage->backends().empty(),
-                           [&] { return node.Probe(); }, &telemetry);
+  IdentityService identity(
+      options.driver_name, !parts.storage->backends().empty(), [&] { return node.Probe(); },
+      &telemetry);
   ControllerService controller(options.driver_name, options.node_id, &provisioner, &locks,
                                &telemetry);
   NodeService node_service(options.driver_name, options.node_id, &node, &locks, &telemetry);
@@ -135,7 +138,9 @@ absl::Status Serve(const Options& options, const Parts& parts) {
   KubeletRegistration registration(options.driver_name, EndpointForKubelet(options));
   CV_ASSIGN_OR_RETURN(auto registration_server, StartRegistration(options, registration));
   Log(LogLevel::kInfo, "serving",
-      {{"version", kVersion}, {"driver", options.driver_name}, {"node", options.node_id},
+      {{"version", kVersion},
+       {"driver", options.driver_name},
+       {"node", options.node_id},
        {"endpoint", options.endpoint}});
 
   const int signal = WaitForStopSignal();

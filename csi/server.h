@@ -20,8 +20,8 @@ struct Parts {
 void BlockSignals();
 
 // Serves until SIGTERM or SIGINT, then refuses new calls and waits for those at work, at most
-// options.drain_seconds. A call that takes longer ends with the process; repeating it after the restart
-// finishes its work. Does not return in that case: a thread of it may wait for ever.
+// options.drain_seconds. A call that takes longer ends with the process; repeating it after the
+// restart finishes its work. Does not return in that case: a thread of it may wait for ever.
 absl::Status Serve(const Options& options, const Parts& parts);
 
 }  // namespace cryptvol::driver

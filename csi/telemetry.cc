@@ -13,7 +13,8 @@
 namespace cryptvol::driver {
 namespace {
 
-// Seconds. A stage with a cheap keyslot takes hundredths, one with Argon2 seconds, a first mkfs more.
+// Seconds. A stage with a cheap keyslot takes hundredths, one with Argon2 seconds, a first mkfs
+// more.
 const prometheus::Histogram::BucketBoundaries& Buckets() {
   static const auto& buckets = *new prometheus::Histogram::BucketBoundaries{
       0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300};
@@ -66,7 +67,10 @@ void Telemetry::RpcEnded(const std::string& method, const std::string& volume_id
   const std::string seconds = fmt::format("{:.3f}", time.count());
   if (!status.ok()) {
     Log(LogLevel::kWarning, "rpc",
-        {{"method", method}, {"volume", volume_id}, {"code", code}, {"seconds", seconds},
+        {{"method", method},
+         {"volume", volume_id},
+         {"code", code},
+         {"seconds", seconds},
          {"error", status.error_message()}});
     return;
   }

@@ -33,8 +33,9 @@ class Telemetry : public volume::Observer {
 
   void UnlockTook(std::chrono::duration<double> time) override;
 
-  // Counts and logs one finished RPC. `method` is "NodeStageVolume". Nothing of the request but the volume's
-  // id is logged. Failures are warnings; repeated polls (Probe, capabilities) are logged at debug level.
+  // Counts and logs one finished RPC. `method` is "NodeStageVolume". Nothing of the request but the
+  // volume's id is logged. Failures are warnings; repeated polls (Probe, capabilities) are logged
+  // at debug level.
   void RpcEnded(const std::string& method, const std::string& volume_id, const grpc::Status& status,
                 std::chrono::duration<double> time);
 

@@ -15,8 +15,8 @@
 namespace cryptvol::driver {
 namespace {
 
-// A key of the greatest size that is allowed (8 MiB), and one that is twice as large, so that its owner hears
-// from us what is wrong with it. gRPC's own limit is 4 MiB.
+// A key of the greatest size that is allowed (8 MiB), and one that is twice as large, so that its
+// owner hears from us what is wrong with it. gRPC's own limit is 4 MiB.
 constexpr int kMaxRequestBytes = 17 << 20;
 
 absl::StatusOr<bool> SomebodyListens(const std::string& path) {
@@ -47,8 +47,8 @@ absl::Status PrepareSocket(const std::string& path) {
     return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(errno, "look at " + path);
   }
   if (!S_ISSOCK(status.st_mode)) {
-    return FailedPrecondition("{} exists and is not a socket; remove it, or choose another --endpoint",
-                              path);
+    return FailedPrecondition(
+        "{} exists and is not a socket; remove it, or choose another --endpoint", path);
   }
   CV_ASSIGN_OR_RETURN(const bool alive, SomebodyListens(path));
   if (alive) return FailedPrecondition("another driver listens on {}; stop it first", path);

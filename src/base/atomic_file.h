@@ -9,9 +9,9 @@
 
 namespace cryptvol {
 
-// Replaces `path` by a file with `content` and mode 0600, durably: a temporary file beside it is written
-// and synced, renamed over it, and the directory synced. On an error the old file is still there, except
-// that an error of the last step leaves either of the two.
+// Replaces `path` by a file with `content` and mode 0600, durably: a temporary file beside it is
+// written and synced, renamed over it, and the directory synced. On an error the old file is still
+// there, except that an error of the last step leaves either of the two.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view content);
 
 // Creates the file, durably, or answers ALREADY_EXISTS and leaves what is there.

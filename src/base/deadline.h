@@ -11,7 +11,9 @@ class Deadline {
  public:
   using Clock = std::chrono::steady_clock;
 
-  static Deadline After(std::chrono::milliseconds duration) { return Deadline(Clock::now() + duration); }
+  static Deadline After(std::chrono::milliseconds duration) {
+    return Deadline(Clock::now() + duration);
+  }
   static Deadline At(Clock::time_point time) { return Deadline(time); }
 
   // Never negative.

@@ -25,10 +25,14 @@ spdlog::logger& Logger() {
 
 spdlog::level::level_enum ToSpdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarning: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::err;
 }
@@ -49,8 +53,10 @@ void ConfigureLog(LogLevel level, LogFormat format) {
 }
 
 absl::Status ParseLogLevel(const std::string& name, LogLevel& level) {
-  for (auto [known, value] : {std::pair{"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo},
-                              {"warning", LogLevel::kWarning}, {"error", LogLevel::kError}}) {
+  for (auto [known, value] : {std::pair{"debug", LogLevel::kDebug},
+                              {"info", LogLevel::kInfo},
+                              {"warning", LogLevel::kWarning},
+                              {"error", LogLevel::kError}}) {
     if (name != known) continue;
     level = value;
     return absl::OkStatus();

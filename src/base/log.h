@@ -21,8 +21,9 @@ void ConfigureLog(LogLevel level, LogFormat format);
 absl::Status ParseLogLevel(const std::string& name, LogLevel& level);
 absl::Status ParseLogFormat(const std::string& name, LogFormat& format);
 
-// One line: time, level, `event`, and the fields in their order. Values are escaped, so that no foreign
-// text can start a line or a field of its own. There is no way to pass SecretBytes. Thread-safe.
+// One line: time, level, `event`, and the fields in their order. Values are escaped, so that no
+// foreign text can start a line or a field of its own. There is no way to pass SecretBytes.
+// Thread-safe.
 using LogFields = std::initializer_list<std::pair<std::string_view, std::string>>;
 void Log(LogLevel level, std::string_view event, LogFields fields = {});
 

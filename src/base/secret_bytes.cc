@@ -50,8 +50,10 @@ void SecretBytes::Release() {
 absl::StatusOr<SecretBytes> SecretBytes::Allocate(size_t size) {
   if (size == 0) return SecretBytes();
   const size_t mapped = RoundUpToPages(size);
-  void* memory = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return ErrnoStatus(errno, fmt::format("map {} bytes for a key", mapped));
+  void* memory =
+      ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    return ErrnoStatus(errno, fmt::format("map {} bytes for a key", mapped));
   SecretBytes secret(static_cast<uint8_t*>(memory), size, mapped);
   if (::mlock(memory, mapped) != 0) {
     return MakeStatus(absl::StatusCode::kResourceExhausted,

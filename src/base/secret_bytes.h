@@ -12,9 +12,9 @@
 
 namespace cryptvol {
 
-// A block of memory of its own pages: locked (never swapped), left out of core dumps, not inherited by a
-// fork, wiped before it is released. Move-only; there is no stream operator, no comparison that leaks
-// time, and no way to a std::string, so that a key cannot reach a log by accident.
+// A block of memory of its own pages: locked (never swapped), left out of core dumps, not inherited
+// by a fork, wiped before it is released. Move-only; there is no stream operator, no comparison
+// that leaks time, and no way to a std::string, so that a key cannot reach a log by accident.
 //
 // Not thread-safe; distinct objects may be used by distinct threads.
 class SecretBytes {
@@ -46,7 +46,8 @@ class SecretBytes {
   bool Equals(const SecretBytes& other) const;
 
  private:
-  SecretBytes(uint8_t* data, size_t size, size_t mapped) : data_(data), size_(size), mapped_(mapped) {}
+  SecretBytes(uint8_t* data, size_t size, size_t mapped)
+      : data_(data), size_(size), mapped_(mapped) {}
   void Release();
 
   uint8_t* data_ = nullptr;
@@ -57,8 +58,8 @@ class SecretBytes {
 // Overwrites a string that held a secret and was made by somebody else's code (a protobuf field).
 void WipeString(std::string& text);
 
-// Makes this process unfit for core dumps and for ptrace by others of the same user. For programs that
-// hold keys, at the start of main.
+// Makes this process unfit for core dumps and for ptrace by others of the same user. For programs
+// that hold keys, at the start of main.
 absl::Status ForbidCoreDumps();
 
 }  // namespace cryptvol

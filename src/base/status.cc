@@ -14,7 +14,8 @@ absl::Status ErrnoStatus(int error, std::string_view context) {
   const char* text = strerrordesc_np(error);
   if (error == EIO) {
     return MakeStatus(absl::StatusCode::kDataLoss,
-                      "{}: {} (EIO); the disk, or the way to it, fails: see the kernel's log", context, text);
+                      "{}: {} (EIO); the disk, or the way to it, fails: see the kernel's log",
+                      context, text);
   }
   return MakeStatus(absl::ErrnoToStatusCode(error), "{}: {} ({})", context,
                     text != nullptr ? text : "unknown error", ErrnoName(error));

@@ -1,8 +1,8 @@
 // Errors of the whole project: absl::Status with a message that a person can act on.
 //
-// A message reads "what was attempted: what happened; what to do about it". The volume is named once,
-// by the layer that knows it. Codes are chosen where the cause is known, by their meaning in CSI
-// (docs/errors.md), and are mapped to gRPC once, in csi/status_mapping.h.
+// A message reads "what was attempted: what happened; what to do about it". The volume is named
+// once, by the layer that knows it. Codes are chosen where the cause is known, by their meaning in
+// CSI (docs/errors.md), and are mapped to gRPC once, in csi/status_mapping.h.
 #ifndef CRYPTVOL_BASE_STATUS_H_
 #define CRYPTVOL_BASE_STATUS_H_
 
@@ -16,8 +16,8 @@
 
 namespace cryptvol {
 
-// A Status with a formatted message. Debian's absl has a string_view of its own, so messages are made
-// here and not with absl::InternalError(std::string_view).
+// A Status with a formatted message. Debian's absl has a string_view of its own, so messages are
+// made here and not with absl::InternalError(std::string_view).
 template <typename... Args>
 [[nodiscard]] absl::Status MakeStatus(absl::StatusCode code, fmt::format_string<Args...> format,
                                       Args&&... args) {
@@ -39,9 +39,10 @@ template <typename... Args>
   return MakeStatus(absl::StatusCode::kInternal, format, std::forward<Args>(args)...);
 }
 
-// `error` is a positive errno. The message is "CONTEXT: No such file or directory (ENOENT)"; the code
-// is absl::ErrnoToStatus's, but for EIO: DATA_LOSS, and where to look. Callers for which an errno means something else (libcryptsetup's EPERM is a
-// wrong key) translate it before they come here.
+// `error` is a positive errno. The message is "CONTEXT: No such file or directory (ENOENT)"; the
+// code is absl::ErrnoToStatus's, but for EIO: DATA_LOSS, and where to look. Callers for which an
+// errno means something else (libcryptsetup's EPERM is a wrong key) translate it before they come
+// here.
 [[nodiscard]] absl::Status ErrnoStatus(int error, std::string_view context);
 
 // "EBUSY" for EBUSY; "errno 4242" for what has no name.
@@ -63,10 +64,10 @@ absl::Status ToStatus(const absl::StatusOr<T>& result) {
 }  // namespace cryptvol
 
 // Returns from the enclosing function when `expr` (a Status or a StatusOr) is not OK.
-#define CV_RETURN_IF_ERROR(expr)                                                \
-  do {                                                                          \
+#define CV_RETURN_IF_ERROR(expr)                                                    \
+  do {                                                                              \
     if (auto cv_status_ = ::cryptvol::internal::ToStatus((expr)); !cv_status_.ok()) \
-      return cv_status_;                                                        \
+      return cv_status_;                                                            \
   } while (false)
 
 #define CV_CONCAT_INNER_(a, b) a##b
@@ -75,8 +76,8 @@ absl::Status ToStatus(const absl::StatusOr<T>& result) {
 // CV_ASSIGN_OR_RETURN(auto x, MakeX()): assigns the value, or returns the error.
 #define CV_ASSIGN_OR_RETURN(lhs, expr) \
   CV_ASSIGN_OR_RETURN_(CV_CONCAT_(cv_result_, __LINE__), lhs, expr)
-#define CV_ASSIGN_OR_RETURN_(result, lhs, expr)   \
-  auto result = (expr);                           \
+#define CV_ASSIGN_OR_RETURN_(result, lhs, expr)        \
+  auto result = (expr);                                \
   if (!result.ok()) return std::move(result).status(); \
   lhs = *std::move(result)
 

@@ -22,8 +22,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kGraceAfterKill(1000);
 
-// Children start with the default action for every signal and with nothing blocked, in their own process
-// group, whatever this process has set for itself.
+// Children start with the default action for every signal and with nothing blocked, in their own
+// process group, whatever this process has set for itself.
 absl::Status SetAttributes(posix_spawnattr_t& attributes) {
   sigset_t none;
   sigset_t all;
@@ -59,22 +59,29 @@ bool Drain(int fd, std::string& into, size_t limit) {
   return true;
 }
 
-// Collects both streams until the child has ended. False when the deadline came first. A grandchild may
-// keep the pipes open, so the end of the child, not of its streams, ends this.
-bool Collect(int pidfd, Pipe& out, Pipe& err, size_t limit, Deadline deadline, CommandResult& result) {
+// Collects both streams until the child has ended. False when the deadline came first. A grandchild
+// may keep the pipes open, so the end of the child, not of its streams, ends this.
+bool Collect(int pidfd, Pipe& out, Pipe& err, size_t limit, Deadline deadline,
+             CommandResult& result) {
   while (true) {
-    std::array<pollfd, 3> fds = {{{pidfd, POLLIN, 0},
-                                  {out.read.get(), POLLIN, 0},
-                                  {err.read.get(), POLLIN, 0}}};
-    const int ready = ::poll(fds.data(), fds.size(), static_cast<int>(deadline.remaining().count()));
+    std::array<pollfd, 3> fds = {
+        {{pidfd, POLLIN, 0}, {out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}}};
+    const int ready =
+        ::poll(fds.data(), fds.size(), static_cast<int>(deadline.remaining().count()));
     if (ready < 0 && errno != EINTR) return false;
     if (ready == 0 && deadline.expired()) return false;
     bool drained = false;
     if (fds[1].revents != 0) {
-      if (Drain(out.read.get(), result.out, limit)) drained = true; else out.read.Reset();
+      if (Drain(out.read.get(), result.out, limit))
+        drained = true;
+      else
+        out.read.Reset();
     }
     if (fds[2].revents != 0) {
-      if (Drain(err.read.get(), result.err, limit)) drained = true; else err.read.Reset();
+      if (Drain(err.read.get(), result.err, limit))
+        drained = true;
+      else
+        err.read.Reset();
     }
     if (!drained && (fds[0].revents & POLLIN) != 0) return true;
   }
@@ -93,7 +100,8 @@ bool WaitFor(int pidfd, std::chrono::milliseconds time) {
 std::string CommandResult::Complaint() const {
   const std::string& text = err.empty() ? out : err;
   std::string line;
-  for (absl::string_view part : absl::StrSplit(text, absl::ByAnyChar("\r\n"), absl::SkipWhitespace())) {
+  for (absl::string_view part :
+       absl::StrSplit(text, absl::ByAnyChar("\r\n"), absl::SkipWhitespace())) {
     if (!line.empty()) line += "; ";
     line.append(part.data(), part.size());
   }
@@ -128,8 +136,8 @@ absl::StatusOr<SpawnedProcess> Spawn(const std::string& path, const std::vector<
     ::posix_spawnattr_destroy(&attributes);
   });
   CV_RETURN_IF_ERROR(SetAttributes(attributes));
-  // Our descriptors are moved above every number that the child is to see, so that no dup2 of the list
-  // overwrites one that a later dup2 still needs.
+  // Our descriptors are moved above every number that the child is to see, so that no dup2 of the
+  // list overwrites one that a later dup2 still needs.
   constexpr int kAboveTargets = 64;
   std::vector<UniqueFd> moved;
   for (auto [ours, theirs] : fds) {
@@ -149,8 +157,8 @@ absl::StatusOr<SpawnedProcess> Spawn(const std::string& path, const std::vector<
   std::array<char*, 4> environment = {path_variable.data(), locale.data(),
                                       no_udev ? udev.data() : nullptr, nullptr};
   SpawnedProcess process;
-  const int error =
-      ::posix_spawn(&process.pid, path.c_str(), &actions, &attributes, argv.data(), environment.data());
+  const int error = ::posix_spawn(&process.pid, path.c_str(), &actions, &attributes, argv.data(),
+                                  environment.data());
   if (error != 0) return ErrnoStatus(error, "start " + path);
   process.pidfd.Reset(OpenPidfd(process.pid));
   if (!process.pidfd.valid()) {
@@ -166,8 +174,9 @@ absl::StatusOr<CommandResult> RunCommand(const Command& command, Deadline deadli
   CV_ASSIGN_OR_RETURN(Pipe out, MakePipe());
   CV_ASSIGN_OR_RETURN(Pipe err, MakePipe());
   CV_ASSIGN_OR_RETURN(UniqueFd null, OpenFile("/dev/null", O_RDONLY));
-  std::vector<std::pair<int, int>> fds = {
-      {null.get(), STDIN_FILENO}, {out.write.get(), STDOUT_FILENO}, {err.write.get(), STDERR_FILENO}};
+  std::vector<std::pair<int, int>> fds = {{null.get(), STDIN_FILENO},
+                                          {out.write.get(), STDOUT_FILENO},
+                                          {err.write.get(), STDERR_FILENO}};
   fds.insert(fds.end(), command.inherit.begin(), command.inherit.end());
   CV_ASSIGN_OR_RETURN(SpawnedProcess process, Spawn(path, command.args, fds));
   out.write.Reset();

@@ -20,8 +20,9 @@ namespace cryptvol {
 struct Command {
   std::string program;            // a name, looked up in kToolPath, or an absolute path
   std::vector<std::string> args;  // without the program; never a secret
-  // Inherited under the number in `second`; everything else but 0, 1, 2 is closed (all our descriptors
-  // are O_CLOEXEC). Used to hand a volume's lock to a child, so that it outlives us if the child does.
+  // Inherited under the number in `second`; everything else but 0, 1, 2 is closed (all our
+  // descriptors are O_CLOEXEC). Used to hand a volume's lock to a child, so that it outlives us if
+  // the child does.
   std::vector<std::pair<int, int>> inherit;
   size_t max_output = 64 * 1024;  // of each stream; what comes later is read and dropped
 };
@@ -43,17 +44,18 @@ inline constexpr std::string_view kToolPath = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 // Waits until the program ended and gives what it printed. Standard input is /dev/null.
 //  FAILED_PRECONDITION  the program is not installed
-//  DEADLINE_EXCEEDED    it was killed, with its process group, because the deadline passed; the message
-//                       says so, and whether it really went away (a process in an uninterruptible wait
-//                       does not)
+//  DEADLINE_EXCEEDED    it was killed, with its process group, because the deadline passed; the
+//  message
+//                       says so, and whether it really went away (a process in an uninterruptible
+//                       wait does not)
 // An exit status other than 0 is a result, not an error. Thread-safe.
 absl::StatusOr<CommandResult> RunCommand(const Command& command, Deadline deadline);
 
 // The path of a program in kToolPath, or FAILED_PRECONDITION naming the program.
 absl::StatusOr<std::string> FindProgram(const std::string& name);
 
-// Starts a program with `fds` as its descriptors: pairs of (ours, its number). Its process group is its
-// own. The child is described by a pidfd too, which is readable when it has ended.
+// Starts a program with `fds` as its descriptors: pairs of (ours, its number). Its process group is
+// its own. The child is described by a pidfd too, which is readable when it has ended.
 struct SpawnedProcess {
   pid_t pid = -1;
   UniqueFd pidfd;

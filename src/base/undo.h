@@ -8,8 +8,9 @@
 
 namespace cryptvol {
 
-// Each acquired step adds its undo; they run in reverse order when the stack is destroyed, unless Cancel
-// was called. An undo that fails can only log: the error that is reported is the one that started it.
+// Each acquired step adds its undo; they run in reverse order when the stack is destroyed, unless
+// Cancel was called. An undo that fails can only log: the error that is reported is the one that
+// started it.
 class UndoStack {
  public:
   UndoStack() = default;

@@ -23,8 +23,7 @@ absl::StatusOr<UniqueFd> OpenFile(const std::string& path, int flags, mode_t mod
 
 absl::Status ReadFullyAt(int fd, std::span<uint8_t> out, uint64_t offset, const std::string& what) {
   while (!out.empty()) {
-    ssize_t n =
-        TEMP_FAILURE_RETRY(::pread(fd, out.data(), out.size(), static_cast<off_t>(offset)));
+    ssize_t n = TEMP_FAILURE_RETRY(::pread(fd, out.data(), out.size(), static_cast<off_t>(offset)));
     if (n < 0) return ErrnoStatus(errno, fmt::format("read {} at byte {}", what, offset));
     if (n == 0) {
       return MakeStatus(absl::StatusCode::kOutOfRange, "read {}: it ends at byte {}", what, offset);

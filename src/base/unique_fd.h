@@ -40,13 +40,14 @@ class UniqueFd {
 // open(2) with O_CLOEXEC; the error names the path.
 absl::StatusOr<UniqueFd> OpenFile(const std::string& path, int flags, mode_t mode = 0);
 
-// Reads or writes exactly that many bytes at `offset`, over short counts and EINTR. Reading past the end
-// is OUT_OF_RANGE. `what` names the file in errors.
+// Reads or writes exactly that many bytes at `offset`, over short counts and EINTR. Reading past
+// the end is OUT_OF_RANGE. `what` names the file in errors.
 absl::Status ReadFullyAt(int fd, std::span<uint8_t> out, uint64_t offset, const std::string& what);
 absl::Status WriteFullyAt(int fd, std::span<const uint8_t> data, uint64_t offset,
                           const std::string& what);
 
-// The whole of a small file (in /proc, /sys, or our own state), at most `limit` bytes: more is an error.
+// The whole of a small file (in /proc, /sys, or our own state), at most `limit` bytes: more is an
+// error.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t limit = 1 << 20);
 
 }  // namespace cryptvol

@@ -1,5 +1,5 @@
-// Where volumes come from. An implementation allocates storage and makes it appear as a block device on
-// this node; it knows nothing of encryption beyond the room that a header takes.
+// Where volumes come from. An implementation allocates storage and makes it appear as a block
+// device on this node; it knows nothing of encryption beyond the room that a header takes.
 #ifndef CRYPTVOL_BLOCK_BACKEND_H_
 #define CRYPTVOL_BLOCK_BACKEND_H_
 
@@ -15,10 +15,10 @@
 namespace cryptvol::block {
 
 struct VolumeSpec {
-  std::string volume_id;       // safe as a file name: [A-Za-z0-9][A-Za-z0-9._-]{0,127}
-  std::string name;            // the CreateVolume name; any bytes, up to 128
-  uint64_t capacity_bytes = 0; // what the user can use
-  uint64_t header_bytes = 0;   // added on top for the LUKS header; 0 for a plain volume
+  std::string volume_id;        // safe as a file name: [A-Za-z0-9][A-Za-z0-9._-]{0,127}
+  std::string name;             // the CreateVolume name; any bytes, up to 128
+  uint64_t capacity_bytes = 0;  // what the user can use
+  uint64_t header_bytes = 0;    // added on top for the LUKS header; 0 for a plain volume
   std::map<std::string, std::string> parameters;  // the StorageClass's, kept to compare repeats
 };
 
@@ -27,8 +27,8 @@ struct VolumeInfo {
   bool attached = false;
 };
 
-// Thread-safe. Every call may be repeated, also after a crash in the middle of the first one; per volume
-// the caller makes sure that one call runs at a time.
+// Thread-safe. Every call may be repeated, also after a crash in the middle of the first one; per
+// volume the caller makes sure that one call runs at a time.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -36,15 +36,17 @@ class Backend {
   // As in --backend: "loop:/var/lib/cryptvol".
   virtual std::string name() const = 0;
 
-  // Keeps a second driver from serving the same storage, until this object goes away: FAILED_PRECONDITION
-  // when one does. The command-line tools work beside the driver and do not call it.
+  // Keeps a second driver from serving the same storage, until this object goes away:
+  // FAILED_PRECONDITION when one does. The command-line tools work beside the driver and do not
+  // call it.
   virtual absl::Status LockForDriver() { return absl::OkStatus(); }
 
-  // Where a person finds a volume that is not attached: what `cryptsetup open` or `losetup` can be given.
+  // Where a person finds a volume that is not attached: what `cryptsetup open` or `losetup` can be
+  // given.
   virtual std::string Location(const std::string& volume_id) const = 0;
 
-  // A volume that reads zero. RESOURCE_EXHAUSTED when the backend has no room. When the volume exists
-  // already, its info (the caller compares it with what was asked).
+  // A volume that reads zero. RESOURCE_EXHAUSTED when the backend has no room. When the volume
+  // exists already, its info (the caller compares it with what was asked).
   virtual absl::StatusOr<VolumeInfo> Create(const VolumeSpec& spec) = 0;
 
   // Absent is success. FAILED_PRECONDITION while it is attached.
@@ -66,7 +68,8 @@ class Backend {
 
   // The record of the first format, durable when the call returns.
   virtual absl::StatusOr<FormatRecord> LoadFormatRecord(const std::string& volume_id) = 0;
-  virtual absl::Status StoreFormatRecord(const std::string& volume_id, const FormatRecord& record) = 0;
+  virtual absl::Status StoreFormatRecord(const std::string& volume_id,
+                                         const FormatRecord& record) = 0;
 };
 
 }  // namespace cryptvol::block

@@ -24,8 +24,9 @@ DeviceNumber ToDeviceNumber(dev_t device);
 absl::StatusOr<DeviceNumber> ParseDeviceNumber(std::string_view text);  // INVALID_ARGUMENT
 
 enum class Contents {
-  kBlank,       // positively: probed to its end without an error, no signature, first 16 MiB and end read zero
-  kLuks,        // a LUKS magic; whether the header is any good is for luks/header.h
+  kBlank,  // positively: probed to its end without an error, no signature, first 16 MiB and end
+           // read zero
+  kLuks,   // a LUKS magic; whether the header is any good is for luks/header.h
   kFilesystem,  // exactly one, of a type that we mount
   kUnknown,     // bytes without a signature that we know: unknown, so somebody's
   kOther,       // a partition table, LVM, md, swap, another filesystem, several signatures
@@ -38,10 +39,12 @@ struct DeviceReport {
   uint32_t logical_sector_bytes = 0;
   bool read_only = false;
   Contents contents = Contents::kOther;
-  std::string found;            // for people: "an ext4 filesystem", "a GPT partition table", "bytes without a known signature at 1048576"
+  std::string found;  // for people: "an ext4 filesystem", "a GPT partition table", "bytes without a
+                      // known signature at 1048576"
   std::string filesystem;       // kFilesystem: "ext4", "xfs", "btrfs"
   std::string filesystem_uuid;  // kFilesystem
-  std::vector<std::string> users;  // who uses it: "mounted on /mnt", "swap", "held by dm-3 (vg0-root)"
+  std::vector<std::string>
+      users;  // who uses it: "mounted on /mnt", "swap", "held by dm-3 (vg0-root)"
 };
 
 }  // namespace cryptvol::block

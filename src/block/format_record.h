@@ -26,8 +26,8 @@ struct FormatRecord {
   uint64_t device_bytes = 0;    // of the backing device when the format began
 };
 
-// One JSON object. Parsing is strict: INVALID_ARGUMENT for anything else, since a record that cannot be
-// read must not be taken for kNever.
+// One JSON object. Parsing is strict: INVALID_ARGUMENT for anything else, since a record that
+// cannot be read must not be taken for kNever.
 std::string SerializeFormatRecord(const FormatRecord& record);
 absl::StatusOr<FormatRecord> ParseFormatRecord(std::string_view json);
 

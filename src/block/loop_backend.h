@@ -29,9 +29,7 @@ class LoopBackend final : public Backend {
 
   std::string name() const override { return "loop:" + directory_; }
   absl::Status LockForDriver() override;
-  std::string Location(const std::string& volume_id) const override {
-    return ImagePath(volume_id);
-  }
+  std::string Location(const std::string& volume_id) const override { return ImagePath(volume_id); }
   // Refuses to replace an image without metadata that has data in it (FAILED_PRECONDITION): that is
   // no unfinished creation.
   absl::StatusOr<VolumeInfo> Create(const VolumeSpec& spec) override;

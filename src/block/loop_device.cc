@@ -167,10 +167,11 @@ absl::StatusOr<std::string> Reuse(BoundLoop loop, const std::string& image, uint
                                   const LoopOptions& options) {
   const std::string attempt = "attach " + image;
   if (loop.read_only() != options.read_only) {
-    return MakeStatus(absl::StatusCode::kAlreadyExists,
-                      "{}: it is attached already, {}, as {}, and is wanted {}; unstage the volume first", attempt,
-                      loop.read_only() ? "read-only" : "read-write", loop.path,
-                      options.read_only ? "read-only" : "read-write");
+    return MakeStatus(
+        absl::StatusCode::kAlreadyExists,
+        "{}: it is attached already, {}, as {}, and is wanted {}; unstage the volume first",
+        attempt, loop.read_only() ? "read-only" : "read-write", loop.path,
+        options.read_only ? "read-only" : "read-write");
   }
   uint64_t bytes = 0;
   if (::ioctl(loop.fd.get(), BLKGETSIZE64, &bytes) != 0) {

@@ -9,8 +9,8 @@
 
 namespace cryptvol::filesystem {
 
-// Probes with libblkid, and the fields of the superblock that it does not report. DATA_LOSS when the
-// device cannot be read.
+// Probes with libblkid, and the fields of the superblock that it does not report. DATA_LOSS when
+// the device cannot be read.
 absl::StatusOr<FilesystemReport> Probe(const std::string& device);
 
 }  // namespace cryptvol::filesystem

@@ -24,39 +24,42 @@ absl::Status CheckInstalled(const std::string& type);
 struct MakeRequest {
   std::string type;
   std::string device;
-  std::string uuid;                       // that the filesystem gets
-  std::vector<std::string> user_options = {};  // the StorageClass's mkfsOptions, after ours, so that they win
+  std::string uuid;  // that the filesystem gets
+  std::vector<std::string> user_options =
+      {};  // the StorageClass's mkfsOptions, after ours, so that they win
   std::vector<std::pair<int, int>> inherit = {};  // see Command::inherit
 };
 
-// Refuses user options that name a device, a UUID or a file, or that make mkfs ask, destroy nothing or run
-// on something else (-n, -U, -S, -d, -p, -N and so on, per type): INVALID_ARGUMENT naming the option.
-// Checked at CreateVolume already, where `type` is known.
-absl::Status CheckMakeOptions(const std::string& type, const std::vector<std::string>& user_options);
+// Refuses user options that name a device, a UUID or a file, or that make mkfs ask, destroy nothing
+// or run on something else (-n, -U, -S, -d, -p, -N and so on, per type): INVALID_ARGUMENT naming
+// the option. Checked at CreateVolume already, where `type` is known.
+absl::Status CheckMakeOptions(const std::string& type,
+                              const std::vector<std::string>& user_options);
 
-// Makes the filesystem with 4096-byte blocks, durable when it returns. The caller has made sure that
-// nothing is lost by it.
+// Makes the filesystem with 4096-byte blocks, durable when it returns. The caller has made sure
+// that nothing is lost by it.
 //  FAILED_PRECONDITION  as CheckInstalled
 //  OUT_OF_RANGE         the device is too small for it
-//  INVALID_ARGUMENT     mkfs refused the user's options: with what it said; or they gave another type
-//  DATA_LOSS            the device fails
+//  INVALID_ARGUMENT     mkfs refused the user's options: with what it said; or they gave another
+//  type DATA_LOSS            the device fails
 absl::Status Make(const MakeRequest& request, Deadline deadline);
 
 enum class CheckOutcome {
-  kClean,     // or repaired completely
-  kNotNeeded, // the type repairs itself at mount (xfs, btrfs)
+  kClean,      // or repaired completely
+  kNotNeeded,  // the type repairs itself at mount (xfs, btrfs)
 };
 
-// Repairs what can be repaired without a decision: `e2fsck -p` for ext4, nothing for the others. Never -y.
-// DATA_LOSS when a person has to decide: the message gives the command to run by hand.
-// FAILED_PRECONDITION when the device is in use. At the deadline e2fsck is killed in the middle of a repair:
-// give it all the time there is.
+// Repairs what can be repaired without a decision: `e2fsck -p` for ext4, nothing for the others.
+// Never -y. DATA_LOSS when a person has to decide: the message gives the command to run by hand.
+// FAILED_PRECONDITION when the device is in use. At the deadline e2fsck is killed in the middle of
+// a repair: give it all the time there is.
 absl::StatusOr<CheckOutcome> Check(const std::string& type, const std::string& device,
-                                   const std::vector<std::pair<int, int>>& inherit, Deadline deadline);
+                                   const std::vector<std::pair<int, int>>& inherit,
+                                   Deadline deadline);
 
-// Whether the filesystem is whole, read-only and without replaying a log: `e2fsck -fn`, `xfs_repair -n`,
-// `btrfs check --readonly`. Used on a filesystem that mkfs may not have finished. A log that waits to be
-// replayed makes an xfs, and may make an ext4, look damaged.
+// Whether the filesystem is whole, read-only and without replaying a log: `e2fsck -fn`, `xfs_repair
+// -n`, `btrfs check --readonly`. Used on a filesystem that mkfs may not have finished. A log that
+// waits to be replayed makes an xfs, and may make an ext4, look damaged.
 absl::StatusOr<bool> IsWhole(const std::string& type, const std::string& device,
                              const std::vector<std::pair<int, int>>& inherit, Deadline deadline);
 

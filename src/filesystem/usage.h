@@ -1,5 +1,5 @@
-// How full a filesystem or how large a device is, for NodeGetVolumeStats. Can hang with the device, so only
-// worker processes call it.
+// How full a filesystem or how large a device is, for NodeGetVolumeStats. Can hang with the device,
+// so only worker processes call it.
 #ifndef CRYPTVOL_FILESYSTEM_USAGE_H_
 #define CRYPTVOL_FILESYSTEM_USAGE_H_
 

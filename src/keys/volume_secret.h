@@ -12,7 +12,8 @@
 
 namespace cryptvol::keys {
 
-// One passphrase: the secret's bytes as they are, a trailing newline included (as cryptsetup's key file).
+// One passphrase: the secret's bytes as they are, a trailing newline included (as cryptsetup's key
+// file).
 struct Passphrase {
   std::string secret_key;  // the name under which it stood in the Secret, for messages
   SecretBytes bytes;
@@ -28,12 +29,11 @@ struct VolumeSecret {
 
 inline constexpr size_t kMaxPassphraseBytes = size_t{8} << 20;
 
-// Reads Longhorn's names (CRYPTO_KEY_VALUE and so on) and those of other drivers. The values of the map
-// that hold passphrases are wiped, whatever the outcome. Unknown names are ignored: a Secret may serve
-// others too.
-// INVALID_ARGUMENT, naming the Secret's key but never a passphrase, when no passphrase is there, it is
-// empty or over 8 MiB, passphrases stand under the names of two drivers at once, the provider is not
-// "secret", or a number is not one.
+// Reads Longhorn's names (CRYPTO_KEY_VALUE and so on) and those of other drivers. The values of the
+// map that hold passphrases are wiped, whatever the outcome. Unknown names are ignored: a Secret
+// may serve others too. INVALID_ARGUMENT, naming the Secret's key but never a passphrase, when no
+// passphrase is there, it is empty or over 8 MiB, passphrases stand under the names of two drivers
+// at once, the provider is not "secret", or a number is not one.
 absl::StatusOr<VolumeSecret> ParseVolumeSecret(std::map<std::string, std::string>& secrets);
 
 // Overwrites every value of the map.

@@ -80,7 +80,8 @@ class Resolver {
     if ((secret_.*member).has_value()) {
       return {secret_.*member, fmt::format("the Secret's {}", names.secret), true};
     }
-    return {storage_class_.*member, fmt::format("the StorageClass's {}", names.storage_class), false};
+    return {storage_class_.*member, fmt::format("the StorageClass's {}", names.storage_class),
+            false};
   }
 
   absl::Status ResolveCipher() {

@@ -11,8 +11,8 @@
 namespace cryptvol::volume {
 namespace {
 
-// Device nodes are bound out of a devtmpfs (a tmpfs in some containers); asking such a target for its number
-// cannot hang.
+// Device nodes are bound out of a devtmpfs (a tmpfs in some containers); asking such a target for
+// its number cannot hang.
 bool IsBoundNode(const mount::MountEntry& entry) {
   return entry.root != "/" && (entry.type == "devtmpfs" || entry.type == "tmpfs");
 }
@@ -21,7 +21,8 @@ bool IsBoundNode(const mount::MountEntry& entry) {
 
 absl::StatusOr<block::DeviceNumber> NumberOfNode(const std::string& device_node) {
   struct stat status;
-  if (::stat(device_node.c_str(), &status) != 0) return ErrnoStatus(errno, "look at " + device_node);
+  if (::stat(device_node.c_str(), &status) != 0)
+    return ErrnoStatus(errno, "look at " + device_node);
   if (!S_ISBLK(status.st_mode)) return FailedPrecondition("{} is not a block device", device_node);
   return block::ToDeviceNumber(status.st_rdev);
 }
@@ -42,7 +43,8 @@ std::string UsersOfMount(const mount::MountEntry& entry) {
   return "no process or mount is seen to use it (does the driver run with hostPID: true?)";
 }
 
-absl::Status CheckNotPublished(const std::vector<mount::MountEntry>& table, block::DeviceNumber number) {
+absl::Status CheckNotPublished(const std::vector<mount::MountEntry>& table,
+                               block::DeviceNumber number) {
   std::vector<std::string> targets;
   for (const mount::MountEntry& entry : table) {
     if (ShowsDevice(entry, number)) targets.push_back(entry.target);

@@ -1,5 +1,6 @@
-// Device nodes that are bound to paths: how block volumes are published. Such a bind holds no device open, so
-// that the kernel would let the device go, and give its number to another one, under the pod's eyes.
+// Device nodes that are bound to paths: how block volumes are published. Such a bind holds no
+// device open, so that the kernel would let the device go, and give its number to another one,
+// under the pod's eyes.
 #ifndef CRYPTVOL_VOLUME_BOUND_NODES_H_
 #define CRYPTVOL_VOLUME_BOUND_NODES_H_
 
@@ -19,11 +20,13 @@ absl::StatusOr<block::DeviceNumber> NumberOfNode(const std::string& device_node)
 // Whether the mount is a bind of a node of that device.
 bool ShowsDevice(const mount::MountEntry& entry, block::DeviceNumber number);
 
-// Who keeps the mount, or the device whose node is bound there, from being taken away: for a message.
+// Who keeps the mount, or the device whose node is bound there, from being taken away: for a
+// message.
 std::string UsersOfMount(const mount::MountEntry& entry);
 
 // FAILED_PRECONDITION, naming the paths, when there are such binds.
-absl::Status CheckNotPublished(const std::vector<mount::MountEntry>& table, block::DeviceNumber number);
+absl::Status CheckNotPublished(const std::vector<mount::MountEntry>& table,
+                               block::DeviceNumber number);
 
 }  // namespace cryptvol::volume
 

@@ -11,10 +11,13 @@ using block::Contents;
 using block::FormatState;
 
 constexpr char kWipeHint[] =
-    "nothing was written. If its content may be destroyed, wipe it by hand (wipefs --all, then zero the "
+    "nothing was written. If its content may be destroyed, wipe it by hand (wipefs --all, then "
+    "zero the "
     "first 16 MiB and the last MiB: blkdiscard -z or dd) and try again";
 
-bool WasFormatted(const block::FormatRecord& record) { return record.state == FormatState::kFormatted; }
+bool WasFormatted(const block::FormatRecord& record) {
+  return record.state == FormatState::kFormatted;
+}
 
 // A crash in the middle of writing our header leaves random bytes, or one copy without the other.
 bool MayBeTorn(const Inspection& inspection, const block::FormatRecord& record) {
@@ -26,15 +29,16 @@ absl::StatusOr<DeviceAction> DecideBlank(const std::string& volume_id, const Ins
                                          const block::FormatRecord& record) {
   const block::DeviceReport& device = inspection.device;
   if (WasFormatted(record)) {
-    return MakeStatus(absl::StatusCode::kDataLoss,
-                      "{} reads as zeros, but this volume was formatted before (LUKS {}): the storage "
-                      "returns wrong data, or it is the wrong device; nothing was written. Check the "
-                      "storage; restore the device or its header from a backup",
-                      device.path, record.luks_uuid);
+    return MakeStatus(
+        absl::StatusCode::kDataLoss,
+        "{} reads as zeros, but this volume was formatted before (LUKS {}): the storage "
+        "returns wrong data, or it is the wrong device; nothing was written. Check the "
+        "storage; restore the device or its header from a backup",
+        device.path, record.luks_uuid);
   }
   if (inspection.intent.has_value() && inspection.intent->volume_id != volume_id) {
-    return FailedPrecondition("{} carries the unfinished format of another volume, {}; {}", device.path,
-                              inspection.intent->volume_id, kWipeHint);
+    return FailedPrecondition("{} carries the unfinished format of another volume, {}; {}",
+                              device.path, inspection.intent->volume_id, kWipeHint);
   }
   if (device.read_only) {
     return FailedPrecondition("{} is blank and read-only: it cannot be formatted", device.path);
@@ -65,7 +69,8 @@ block::FormatRecord ReconcileRecord(const std::string& volume_id, const Inspecti
   return known;
 }
 
-absl::StatusOr<DeviceAction> DecideDevice(const std::string& volume_id, const Inspection& inspection,
+absl::StatusOr<DeviceAction> DecideDevice(const std::string& volume_id,
+                                          const Inspection& inspection,
                                           const block::FormatRecord& record) {
   const block::DeviceReport& device = inspection.device;
   if (!device.users.empty()) {
@@ -89,7 +94,8 @@ absl::StatusOr<DeviceAction> DecideDevice(const std::string& volume_id, const In
     case Contents::kOther:
       break;
   }
-  return FailedPrecondition("{} is not blank: it holds {}; {}", device.path, device.found, kWipeHint);
+  return FailedPrecondition("{} is not blank: it holds {}; {}", device.path, device.found,
+                            kWipeHint);
 }
 
 absl::Status CheckToken(const std::string& volume_id, const std::string& adopt_volume_id,
@@ -98,7 +104,8 @@ absl::Status CheckToken(const std::string& volume_id, const std::string& adopt_v
   const std::string& owner = header.token->token.volume_id;
   if (owner == volume_id || owner == adopt_volume_id) return absl::OkStatus();
   return FailedPrecondition(
-      "the device says in its header that it is volume {} (LUKS {}), not this one; nothing was changed. If "
+      "the device says in its header that it is volume {} (LUKS {}), not this one; nothing was "
+      "changed. If "
       "it is meant, set the volume attribute adoptVolumeId: \"{}\" in the PersistentVolume",
       owner, header.uuid, owner);
 }
@@ -107,7 +114,8 @@ namespace {
 
 // What the volume is known to have had, from outside and from its token.
 std::string FilesystemBefore(const FilesystemFacts& facts) {
-  if (WasFormatted(facts.record) && !facts.record.filesystem.empty()) return facts.record.filesystem;
+  if (WasFormatted(facts.record) && !facts.record.filesystem.empty())
+    return facts.record.filesystem;
   const bool ready = facts.token != nullptr && facts.token->state == luks::VolumeState::kReady;
   return ready ? facts.token->filesystem : "";
 }
@@ -130,10 +138,11 @@ std::string PlannedUuid(const FilesystemFacts& facts) {
 absl::StatusOr<FilesystemAction> DecideWithoutSignature(const FilesystemFacts& facts) {
   if (facts.just_formatted) return FilesystemAction::kMake;
   if (const std::string before = FilesystemBefore(facts); !before.empty()) {
-    return MakeStatus(absl::StatusCode::kDataLoss,
-                      "the volume had a filesystem ({}), and its superblock is gone; nothing was written. "
-                      "Restore it from a backup, or look for a backup superblock by hand",
-                      before);
+    return MakeStatus(
+        absl::StatusCode::kDataLoss,
+        "the volume had a filesystem ({}), and its superblock is gone; nothing was written. "
+        "Restore it from a backup, or look for a backup superblock by hand",
+        before);
   }
   if (facts.read_only) {
     return FailedPrecondition(
@@ -141,7 +150,8 @@ absl::StatusOr<FilesystemAction> DecideWithoutSignature(const FilesystemFacts& f
   }
   if (Unfinished(facts) || facts.data_reads_zero) return FilesystemAction::kMake;
   return FailedPrecondition(
-      "the volume holds data without a filesystem (was it used as a block volume?); nothing was written. Use "
+      "the volume holds data without a filesystem (was it used as a block volume?); nothing was "
+      "written. Use "
       "volumeMode: Block, or wipe it by hand");
 }
 
@@ -151,7 +161,8 @@ absl::StatusOr<FilesystemAction> DecideFilesystem(const FilesystemFacts& facts) 
   const filesystem::FilesystemReport& report = facts.report;
   if (report.other) {
     return FailedPrecondition(
-        "the volume holds {}, not {}; nothing was written. Set the fsType that it has, or use volumeMode: "
+        "the volume holds {}, not {}; nothing was written. Set the fsType that it has, or use "
+        "volumeMode: "
         "Block",
         report.found, facts.wanted);
   }
@@ -160,14 +171,16 @@ absl::StatusOr<FilesystemAction> DecideFilesystem(const FilesystemFacts& facts) 
   const bool ours = !planned.empty() && report.uuid == planned;
   if (report.incomplete) {
     if (ours || Unfinished(facts)) return FilesystemAction::kMake;
-    return MakeStatus(absl::StatusCode::kDataLoss,
-                      "the volume holds an {} filesystem that was never finished, and not by us; nothing was "
-                      "written",
-                      report.type);
+    return MakeStatus(
+        absl::StatusCode::kDataLoss,
+        "the volume holds an {} filesystem that was never finished, and not by us; nothing was "
+        "written",
+        report.type);
   }
   if (report.type != facts.wanted) {
     return FailedPrecondition(
-        "the volume holds an {} filesystem, and {} is asked for; nothing was written. Set fsType: {}",
+        "the volume holds an {} filesystem, and {} is asked for; nothing was written. Set fsType: "
+        "{}",
         report.type, facts.wanted, report.type);
   }
   if (ours && !facts.read_only) return FilesystemAction::kUseIfWhole;

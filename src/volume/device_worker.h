@@ -1,12 +1,14 @@
 // The hands of one operation on one volume: everything that touches a device or a filesystem on it.
 //
-// Behind these interfaces stands a process of its own (worker/client.h), because a system call on a dead
-// disk may never return, because libcryptsetup is not thread-safe, and because a key derivation takes
-// memory that must be given back. One DeviceWorker serves one operation, one call at a time, and keeps what
-// it learnt (the copy of the header, the unlocked volume key) until it is destroyed.
+// Behind these interfaces stands a process of its own (worker/client.h), because a system call on a
+// dead disk may never return, because libcryptsetup is not thread-safe, and because a key
+// derivation takes memory that must be given back. One DeviceWorker serves one operation, one call
+// at a time, and keeps what it learnt (the copy of the header, the unlocked volume key) until it is
+// destroyed.
 //
-// Every call has a deadline. DEADLINE_EXCEEDED means that the process was killed; when it does not even end
-// then, it is abandoned together with the volume's lock, and the error says so. Any call after that fails.
+// Every call has a deadline. DEADLINE_EXCEEDED means that the process was killed; when it does not
+// even end then, it is abandoned together with the volume's lock, and the error says so. Any call
+// after that fails.
 #ifndef CRYPTVOL_VOLUME_DEVICE_WORKER_H_
 #define CRYPTVOL_VOLUME_DEVICE_WORKER_H_
 
@@ -65,14 +67,15 @@ struct ActivateOptions {
 // A device-mapper mapping as the kernel has it now.
 struct MappingReport {
   std::string name;
-  std::string dm_uuid;             // "CRYPT-LUKS2-<uuid without dashes>-<name>"
+  std::string dm_uuid;  // "CRYPT-LUKS2-<uuid without dashes>-<name>"
   block::DeviceNumber number;
   uint32_t open_count = 0;
   bool read_only = false;
-  bool is_single_crypt = false;    // exactly one live target, of type crypt; the rest is valid only then
+  bool is_single_crypt =
+      false;  // exactly one live target, of type crypt; the rest is valid only then
   std::string cipher;
-  block::DeviceNumber backing;     // 0:0 when the backing device is gone
-  uint64_t offset_sectors = 0;     // of 512 bytes, on the backing device
+  block::DeviceNumber backing;  // 0:0 when the backing device is gone
+  uint64_t offset_sectors = 0;  // of 512 bytes, on the backing device
   uint64_t size_sectors = 0;
 };
 
@@ -81,15 +84,17 @@ class LuksOperations {
  public:
   virtual ~LuksOperations() = default;
 
-  // Reads, never writes. The header is read once, into a private copy: what was checked is what Unlock
-  // and Activate use, whatever the device says later.
+  // Reads, never writes. The header is read once, into a private copy: what was checked is what
+  // Unlock and Activate use, whatever the device says later.
   virtual absl::StatusOr<Inspection> Inspect(const std::string& device, Deadline deadline) = 0;
 
-  // Derives the volume key from the private copy. The memory for it is given back before this returns.
+  // Derives the volume key from the private copy. The memory for it is given back before this
+  // returns.
   //  UNAUTHENTICATED  no keyslot opens with this passphrase
   virtual absl::Status Unlock(const SecretBytes& passphrase, Deadline deadline) = 0;
 
-  // Builds a header in memory, with its keyslot and token, and proves that it opens. Touches no device.
+  // Builds a header in memory, with its keyslot and token, and proves that it opens. Touches no
+  // device.
   virtual absl::Status BuildHeader(const HeaderPlan& plan, const SecretBytes& passphrase,
                                    Deadline deadline) = 0;
 
@@ -100,12 +105,15 @@ class LuksOperations {
   // Overwrites it with random bytes.
   virtual absl::Status ClearIntent(Deadline deadline) = 0;
 
-  // Checks once more, holding the device exclusively, that it is blank (or, with `may_be_torn`, that it holds
-  // no whole header), and writes keyslots, secondary copy and primary copy, with a flush after each.
+  // Checks once more, holding the device exclusively, that it is blank (or, with `may_be_torn`,
+  // that it holds no whole header), and writes keyslots, secondary copy and primary copy, with a
+  // flush after each.
   virtual absl::Status CommitHeader(bool may_be_torn, Deadline deadline) = 0;
 
-  // Maps the inspected device with the unlocked key, then compares the kernel's table with the header.
-  virtual absl::StatusOr<MappingReport> Activate(const ActivateOptions& options, Deadline deadline) = 0;
+  // Maps the inspected device with the unlocked key, then compares the kernel's table with the
+  // header.
+  virtual absl::StatusOr<MappingReport> Activate(const ActivateOptions& options,
+                                                 Deadline deadline) = 0;
 
   // Replaces (or adds) the cryptvol token in both copies of the header, and repairs a damaged copy.
   virtual absl::Status StoreToken(const luks::VolumeToken& token, Deadline deadline) = 0;
@@ -121,7 +129,8 @@ class MappingOperations {
   // Absent is success. FAILED_PRECONDITION when it is in use.
   virtual absl::Status Deactivate(const std::string& name, Deadline deadline) = 0;
 
-  // Whether the kernel has dm-crypt, loading the module if it can. FAILED_PRECONDITION says what is missing.
+  // Whether the kernel has dm-crypt, loading the module if it can. FAILED_PRECONDITION says what is
+  // missing.
   virtual absl::Status ProbeDmCrypt(Deadline deadline) = 0;
 };
 
@@ -131,21 +140,24 @@ class FilesystemOperations {
 
   virtual absl::StatusOr<filesystem::FilesystemReport> ProbeFilesystem(const std::string& device,
                                                                        Deadline deadline) = 0;
-  // Whether [offset, offset + 16 MiB) and the device's last MiB read zero: nothing was ever written there,
-  // since dm-crypt turns even zeros into something else.
+  // Whether [offset, offset + 16 MiB) and the device's last MiB read zero: nothing was ever written
+  // there, since dm-crypt turns even zeros into something else.
   virtual absl::StatusOr<bool> DataReadsZero(const std::string& device, uint64_t offset,
                                              Deadline deadline) = 0;
   virtual absl::Status Sync(const std::string& device, Deadline deadline) = 0;
   virtual absl::Status Mount(const mount::MountRequest& request, Deadline deadline) = 0;
   virtual absl::Status Bind(const mount::BindRequest& request, Deadline deadline) = 0;
   virtual absl::Status Unmount(const std::string& target, Deadline deadline) = 0;
-  virtual absl::StatusOr<filesystem::Usage> GetUsage(const std::string& path, Deadline deadline) = 0;
+  virtual absl::StatusOr<filesystem::Usage> GetUsage(const std::string& path,
+                                                     Deadline deadline) = 0;
 };
 
-class DeviceWorker : public LuksOperations, public MappingOperations, public FilesystemOperations {};
+class DeviceWorker : public LuksOperations,
+                     public MappingOperations,
+                     public FilesystemOperations {};
 
-// What keeps a volume to one operation. Shared with workers and their children, so that the volume stays
-// locked while a process that cannot be killed still works on it.
+// What keeps a volume to one operation. Shared with workers and their children, so that the volume
+// stays locked while a process that cannot be killed still works on it.
 class OperationLock {
  public:
   virtual ~OperationLock() = default;

@@ -37,11 +37,11 @@ struct StepLimits {
   std::chrono::milliseconds write = std::chrono::minutes(1);   // of a header
   std::chrono::milliseconds map = std::chrono::seconds(30);
   std::chrono::milliseconds make = std::chrono::minutes(10);
-  // fsck is never killed for time: half a repair is worse than a long one. Repeated calls are answered
-  // ABORTED meanwhile.
+  // fsck is never killed for time: half a repair is worse than a long one. Repeated calls are
+  // answered ABORTED meanwhile.
   std::chrono::milliseconds check = std::chrono::hours(24 * 365);
-  std::chrono::milliseconds mount = std::chrono::minutes(2);   // replays a journal
-  std::chrono::milliseconds unmount = std::chrono::minutes(2); // writes back what is dirty
+  std::chrono::milliseconds mount = std::chrono::minutes(2);    // replays a journal
+  std::chrono::milliseconds unmount = std::chrono::minutes(2);  // writes back what is dirty
   std::chrono::milliseconds usage = std::chrono::seconds(10);
 };
 
@@ -63,8 +63,9 @@ struct Environment {
   std::function<absl::StatusOr<std::vector<mount::MountEntry>>()> read_mount_table;
 };
 
-// The mapping of a volume: "cryptvol-" and 32 hexadecimal digits of a SHA-256 over both names. Volume ids can
-// be longer than device-mapper's names, and it cuts long ones so that two copies collide.
+// The mapping of a volume: "cryptvol-" and 32 hexadecimal digits of a SHA-256 over both names.
+// Volume ids can be longer than device-mapper's names, and it cuts long ones so that two copies
+// collide.
 std::string MappingName(const std::string& driver_name, const std::string& volume_id);
 std::string MappingPath(const std::string& mapping_name);
 

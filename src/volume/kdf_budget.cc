@@ -16,6 +16,9 @@
 namespace cryptvol::volume {
 namespace {
 
+// What a process group takes differs from one moment to the next: a limit that is just enough now
+// will not be.
+constexpr uint64_t kLimitSlack = uint64_t{16} << 20;
 constexpr uint64_t kUnlimited = std::numeric_limits<uint64_t>::max();
 
 uint64_t ToMiB(uint64_t bytes) { return (bytes + (uint64_t{1} << 20) - 1) >> 20; }
@@ -83,7 +86,7 @@ absl::Status TooLarge(uint64_t kdf_bytes, uint64_t bytes, const FreeMemory& free
           ? "the machine has no more: make room on it"
           : fmt::format(
                 "give the driver's container a memory limit of at least {} MiB (it is {} MiB)",
-                ToMiB(free.limit + bytes - free.bytes), ToMiB(free.limit));
+                ToMiB(free.limit + bytes - free.bytes + kLimitSlack), ToMiB(free.limit));
   return MakeStatus(
       absl::StatusCode::kResourceExhausted,
       "the keyslot's key derivation takes {} MiB of memory and {} MiB are free; {}, or make the "

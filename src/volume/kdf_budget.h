@@ -19,8 +19,8 @@ struct FreeMemory {
   uint64_t limit = 0;  // of the control group, where that is the tightest bound; 0: the machine is
 };
 
-// First come, first served: a large derivation at the head of the queue is not overtaken for ever by small
-// ones. Thread-safe.
+// First come, first served: a large derivation at the head of the queue is not overtaken for ever
+// by small ones. Thread-safe.
 class KdfBudget {
  public:
   // What a worker process takes besides the derivation itself; counted for each grant.
@@ -43,8 +43,8 @@ class KdfBudget {
     uint64_t bytes_;
   };
 
-  // Waits for room. A derivation larger than the whole budget runs when nothing else does, provided that the
-  // memory is really there.
+  // Waits for room. A derivation larger than the whole budget runs when nothing else does, provided
+  // that the memory is really there.
   //  RESOURCE_EXHAUSTED  it can never run: the message names the memory limit that it needs
   //  DEADLINE_EXCEEDED   others were not done in time
   absl::StatusOr<Grant> Acquire(uint64_t kdf_bytes, Deadline deadline);
@@ -66,8 +66,8 @@ class KdfBudget {
   uint64_t most_in_use_ = 0;
 };
 
-// The lesser of the machine's available memory and what the control group's limit (v2 or v1) leaves. The cache
-// of files counts as free, since the kernel takes it back.
+// The lesser of the machine's available memory and what the control group's limit (v2 or v1)
+// leaves. The cache of files counts as free, since the kernel takes it back.
 FreeMemory ReadFreeMemory();
 
 }  // namespace cryptvol::volume

@@ -38,7 +38,8 @@ absl::StatusOr<filesystem::Usage> Node::GetUsage(StatsRequest request) {
     return MakeStatus(absl::StatusCode::kNotFound, "the volume is not mounted at {}",
                       request.volume_path);
   }
-  return env_.workers->New(nullptr)->GetUsage(request.volume_path, Deadline::After(env_.limits.usage));
+  return env_.workers->New(nullptr)->GetUsage(request.volume_path,
+                                              Deadline::After(env_.limits.usage));
 }
 
 absl::Status Node::Probe() {

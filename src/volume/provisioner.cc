@@ -34,8 +34,9 @@ absl::Status CheckSame(const block::VolumeSpec& existing, const block::VolumeSpe
 }  // namespace
 
 std::string VolumeIdFor(const std::string& name) {
-  const bool safe = !name.empty() && name.size() <= kMaxIdBytes && std::ranges::all_of(name, IsSafe) &&
-                    name.front() != '.' && name.front() != '-' && name.front() != '_';
+  const bool safe = !name.empty() && name.size() <= kMaxIdBytes &&
+                    std::ranges::all_of(name, IsSafe) && name.front() != '.' &&
+                    name.front() != '-' && name.front() != '_';
   if (safe) return name;
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
   SHA256(reinterpret_cast<const unsigned char*>(name.data()), name.size(), digest.data());
@@ -54,8 +55,8 @@ absl::StatusOr<block::VolumeInfo> Provisioner::Create(const CreateRequest& reque
   CV_ASSIGN_OR_RETURN(block::Backend * backend, storage_->FindBackend(request.options.backend));
   CV_ASSIGN_OR_RETURN(block::Backend * owner, storage_->FindOwner(spec.volume_id));
   if (owner != nullptr && owner != backend) {
-    return MakeStatus(absl::StatusCode::kAlreadyExists, "volume {} exists already, in the backend {}",
-                      spec.volume_id, owner->name());
+    return MakeStatus(absl::StatusCode::kAlreadyExists,
+                      "volume {} exists already, in the backend {}", spec.volume_id, owner->name());
   }
   CV_ASSIGN_OR_RETURN(block::VolumeInfo info, backend->Create(spec));
   CV_RETURN_IF_ERROR(CheckSame(info.spec, spec));
@@ -68,7 +69,8 @@ absl::Status Provisioner::Delete(const std::string& volume_id) {
   // What a crash in the middle of a deletion, or of a creation, left behind has no owner any more.
   for (const auto& backend : storage_->backends()) {
     const absl::Status status = backend->Delete(volume_id);
-    if (!absl::IsInvalidArgument(status)) CV_RETURN_IF_ERROR(status);  // an id that it could not have made
+    if (!absl::IsInvalidArgument(status))
+      CV_RETURN_IF_ERROR(status);  // an id that it could not have made
   }
   return absl::OkStatus();
 }
@@ -76,7 +78,8 @@ absl::Status Provisioner::Delete(const std::string& volume_id) {
 absl::StatusOr<block::VolumeInfo> Provisioner::Get(const std::string& volume_id) {
   CV_ASSIGN_OR_RETURN(block::Backend * owner, storage_->FindOwner(volume_id));
   if (owner == nullptr) {
-    return MakeStatus(absl::StatusCode::kNotFound, "no backend of this node has volume {}", volume_id);
+    return MakeStatus(absl::StatusCode::kNotFound, "no backend of this node has volume {}",
+                      volume_id);
   }
   return owner->Get(volume_id);
 }

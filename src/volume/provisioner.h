@@ -11,8 +11,8 @@
 
 namespace cryptvol::volume {
 
-// The id of the volume with this name: the name itself when it is safe as a file name (so that people
-// recognise a PersistentVolume's), else a digest of it.
+// The id of the volume with this name: the name itself when it is safe as a file name (so that
+// people recognise a PersistentVolume's), else a digest of it.
 std::string VolumeIdFor(const std::string& name);
 
 // Thread-safe for distinct volumes; the caller holds the volume's lock.

@@ -89,7 +89,8 @@ absl::Status PublishOperation::PublishMount() {
 
 absl::StatusOr<std::string> PublishOperation::StagedDevice() {
   if (mount::FindMount(table_, request_.staging_path) != nullptr) {
-    return FailedPrecondition("the volume is staged as a filesystem, and a block device is asked for");
+    return FailedPrecondition(
+        "the volume is staged as a filesystem, and a block device is asked for");
   }
   if (!request_.options.encrypted) {
     CV_ASSIGN_OR_RETURN(auto storage, env_.storage->Open(request_.volume_id, request_.options));
@@ -105,13 +106,15 @@ absl::StatusOr<std::string> PublishOperation::StagedDevice() {
   return MappingPath(name);
 }
 
-// A read-only bind of a device node still lets its opener write. What cannot be written to is a read-only
-// loop device over it.
+// A read-only bind of a device node still lets its opener write. What cannot be written to is a
+// read-only loop device over it.
 absl::StatusOr<std::string> PublishOperation::DeviceForPod(const std::string& staged) {
   if (!request_.read_only || request_.access.read_only()) return staged;
-  CV_ASSIGN_OR_RETURN(std::string device,
-                      block::AttachLoop(staged, {.read_only = true, .direct_io = true,
-                                                 .label = ReadOnlyLabel(env_, request_.volume_id)}));
+  CV_ASSIGN_OR_RETURN(
+      std::string device,
+      block::AttachLoop(staged, {.read_only = true,
+                                 .direct_io = true,
+                                 .label = ReadOnlyLabel(env_, request_.volume_id)}));
   undo_.Add([this] { DetachReadOnlyDevice(env_, request_.volume_id).IgnoreError(); });
   return device;
 }

@@ -1,4 +1,5 @@
-// What the orchestrator asks for, validated: no CSI types, nothing left to check but the world itself.
+// What the orchestrator asks for, validated: no CSI types, nothing left to check but the world
+// itself.
 #ifndef CRYPTVOL_VOLUME_REQUESTS_H_
 #define CRYPTVOL_VOLUME_REQUESTS_H_
 
@@ -35,9 +36,11 @@ struct CreateRequest {
   uint64_t capacity_bytes = 0;  // exact: a multiple of 4096 within what was asked
   std::vector<Access> accesses;
   VolumeOptions options;
-  std::map<std::string, std::string> parameters;  // as given, without the names that Kubernetes adds
-  std::optional<keys::VolumeSecret> secret;       // present when options.encrypted
-  // Topologies: any of `requisite` will do, the earlier of `preferred` the better; both may be empty.
+  std::map<std::string, std::string>
+      parameters;                            // as given, without the names that Kubernetes adds
+  std::optional<keys::VolumeSecret> secret;  // present when options.encrypted
+  // Topologies: any of `requisite` will do, the earlier of `preferred` the better; both may be
+  // empty.
   std::vector<std::map<std::string, std::string>> requisite;
   std::vector<std::map<std::string, std::string>> preferred;
 };
@@ -47,7 +50,7 @@ struct StageRequest {
   std::string staging_path;
   Access access;
   VolumeOptions options;
-  std::optional<keys::VolumeSecret> secret;       // present when options.encrypted
+  std::optional<keys::VolumeSecret> secret;  // present when options.encrypted
 };
 
 struct UnstageRequest {

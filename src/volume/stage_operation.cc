@@ -17,8 +17,8 @@ namespace {
 
 using block::FormatState;
 
-// dm-crypt's largest sector: an eighth of the work per byte of 512-byte ones, and what filesystems with
-// 4096-byte blocks write anyway.
+// dm-crypt's largest sector: an eighth of the work per byte of 512-byte ones, and what filesystems
+// with 4096-byte blocks write anyway.
 constexpr uint32_t kFilesystemSectorBytes = 4096;
 
 bool WantsSectors(uint32_t sector_bytes, const block::DeviceReport& device) {
@@ -26,8 +26,8 @@ bool WantsSectors(uint32_t sector_bytes, const block::DeviceReport& device) {
          (device.size_bytes - luks::kHeaderBytes) % sector_bytes == 0;
 }
 
-// Under a filesystem the largest that fits. In block mode what the device itself has: an image with a
-// partition table in 512-byte sectors, or direct I/O aligned to 512, breaks on anything larger.
+// Under a filesystem the largest that fits. In block mode what the device itself has: an image with
+// a partition table in 512-byte sectors, or direct I/O aligned to 512, breaks on anything larger.
 uint32_t ChooseSectorBytes(const Access& access, const block::DeviceReport& device) {
   if (!access.block && WantsSectors(kFilesystemSectorBytes, device)) return kFilesystemSectorBytes;
   return std::min(device.logical_sector_bytes, kFilesystemSectorBytes);
@@ -81,8 +81,8 @@ absl::Status StageOperation::Run() {
 }
 
 absl::Status StageOperation::Attach() {
-  // What an earlier call attached stays: a pod may have it. An undo is added before its step, which may take
-  // effect and fail all the same.
+  // What an earlier call attached stays: a pod may have it. An undo is added before its step, which
+  // may take effect and fail all the same.
   CV_ASSIGN_OR_RETURN(const bool attached, storage_->IsAttached());
   if (!attached) undo_.Add([this] { storage_->Detach().IgnoreError(); });
   auto device = storage_->Attach(request_.access.read_only());
@@ -100,18 +100,19 @@ absl::StatusOr<bool> StageOperation::AlreadyMounted() {
   CV_ASSIGN_OR_RETURN(std::vector<mount::MountEntry> table, env_.read_mount_table());
   const mount::MountEntry* entry = mount::FindMount(table, request_.staging_path);
   if (entry == nullptr) return false;
-  const bool read_only = request_.access.read_only() ||
-                         std::ranges::count(request_.access.mount_flags, "ro") > 0;
+  const bool read_only =
+      request_.access.read_only() || std::ranges::count(request_.access.mount_flags, "ro") > 0;
   if (!request_.access.block && entry->type == request_.access.filesystem &&
       entry->read_only() == read_only) {
     CV_RETURN_IF_ERROR(Attach());  // finds that it is attached; tells a plain volume's device
     if (entry->source == data_device_) return true;
   }
-  return MakeStatus(absl::StatusCode::kAlreadyExists,
-                    "{} is mounted already, with {} ({}, {}), which does not match this request; unstage it "
-                    "first",
-                    request_.staging_path, entry->source, entry->type,
-                    entry->read_only() ? "read-only" : "read-write");
+  return MakeStatus(
+      absl::StatusCode::kAlreadyExists,
+      "{} is mounted already, with {} ({}, {}), which does not match this request; unstage it "
+      "first",
+      request_.staging_path, entry->source, entry->type,
+      entry->read_only() ? "read-only" : "read-write");
 }
 
 absl::Status StageOperation::Inspect() {
@@ -132,8 +133,9 @@ absl::Status StageOperation::PrepareEncrypted() {
   return FormatDevice(action == DeviceAction::kFormatTorn);
 }
 
-// A mapping of our name can be left from a stage that a crash cut short, be in use by a block volume's pod,
-// or stand over a device that is gone or another. Only one that the kernel shows to be right is used.
+// A mapping of our name can be left from a stage that a crash cut short, be in use by a block
+// volume's pod, or stand over a device that is gone or another. Only one that the kernel shows to
+// be right is used.
 absl::StatusOr<StageOperation::Existing> StageOperation::HandleExistingMapping() {
   CV_ASSIGN_OR_RETURN(std::optional<MappingReport> mapping,
                       worker_->DescribeMapping(mapping_name_, After(env_.limits.map)));
@@ -145,9 +147,10 @@ absl::StatusOr<StageOperation::Existing> StageOperation::HandleExistingMapping()
   if (right && request_.access.block) {
     const bool read_only = request_.access.read_only() || inspection_.device.read_only;
     if (mapping->read_only == read_only) return Existing::kUsable;
-    return MakeStatus(absl::StatusCode::kAlreadyExists,
-                      "the volume is staged {}, which does not match this request; unstage it first",
-                      mapping->read_only ? "read-only" : "read-write");
+    return MakeStatus(
+        absl::StatusCode::kAlreadyExists,
+        "the volume is staged {}, which does not match this request; unstage it first",
+        mapping->read_only ? "read-only" : "read-write");
   }
   if (mapping->open_count > 0) {
     return FailedPrecondition(
@@ -158,7 +161,9 @@ absl::StatusOr<StageOperation::Existing> StageOperation::HandleExistingMapping()
   CV_ASSIGN_OR_RETURN(const std::vector<mount::MountEntry> table, env_.read_mount_table());
   CV_RETURN_IF_ERROR(CheckNotPublished(table, mapping->number));
   Log(LogLevel::kWarning, "removing a mapping that was left over",
-      {{"volume", request_.volume_id}, {"mapping", mapping_name_}, {"stale", right ? "no" : "yes"}});
+      {{"volume", request_.volume_id},
+       {"mapping", mapping_name_},
+       {"stale", right ? "no" : "yes"}});
   CV_RETURN_IF_ERROR(worker_->Deactivate(mapping_name_, After(env_.limits.map)));
   CV_RETURN_IF_ERROR(Inspect());
   return Existing::kNone;
@@ -166,9 +171,9 @@ absl::StatusOr<StageOperation::Existing> StageOperation::HandleExistingMapping()
 
 absl::StatusOr<HeaderPlan> StageOperation::PlanHeader() const {
   HeaderPlan plan;
-  CV_ASSIGN_OR_RETURN(plan.parameters,
-                      luks::ResolveFormatParameters(request_.options.format, request_.secret->format,
-                                                    request_.secret->random));
+  CV_ASSIGN_OR_RETURN(plan.parameters, luks::ResolveFormatParameters(request_.options.format,
+                                                                     request_.secret->format,
+                                                                     request_.secret->random));
   if (plan.parameters.sector_bytes == 0) {
     plan.parameters.sector_bytes = ChooseSectorBytes(request_.access, inspection_.device);
   }
@@ -181,7 +186,8 @@ absl::StatusOr<HeaderPlan> StageOperation::PlanHeader() const {
   CV_ASSIGN_OR_RETURN(plan.luks_uuid, NewUuid());
   plan.token.volume_id = request_.volume_id;
   plan.token.key_id = request_.secret->key_id;
-  plan.token.state = request_.access.block ? luks::VolumeState::kReady : luks::VolumeState::kFormatting;
+  plan.token.state =
+      request_.access.block ? luks::VolumeState::kReady : luks::VolumeState::kFormatting;
   if (!request_.access.block) {
     plan.token.filesystem = request_.access.filesystem;
     CV_ASSIGN_OR_RETURN(plan.token.filesystem_uuid, NewUuid());
@@ -197,17 +203,19 @@ absl::Status StageOperation::CheckFormat(bool torn) {
   }
   const uint64_t least = luks::kHeaderBytes + filesystem::MinimumBytes(request_.access.filesystem);
   if (!request_.access.block && inspection_.device.size_bytes < least) {
-    return FailedPrecondition("{} has {} bytes; a LUKS2 header and {} take at least {}: use a larger device",
-                              device_, inspection_.device.size_bytes, request_.access.filesystem, least);
+    return FailedPrecondition(
+        "{} has {} bytes; a LUKS2 header and {} take at least {}: use a larger device", device_,
+        inspection_.device.size_bytes, request_.access.filesystem, least);
   }
   if (torn) {
     CV_ASSIGN_OR_RETURN(const bool untouched, worker_->DataReadsZero(device_, luks::kHeaderBytes,
                                                                      After(env_.limits.inspect)));
     if (!untouched) {
-      return MakeStatus(absl::StatusCode::kDataLoss,
-                        "the LUKS header of {} is damaged, and there is data behind it; nothing was written. "
-                        "Restore the header from a backup",
-                        device_);
+      return MakeStatus(
+          absl::StatusCode::kDataLoss,
+          "the LUKS header of {} is damaged, and there is data behind it; nothing was written. "
+          "Restore the header from a backup",
+          device_);
     }
   }
   if (!request_.access.block) {
@@ -220,11 +228,11 @@ absl::Status StageOperation::FormatDevice(bool torn) {
   CV_RETURN_IF_ERROR(CheckFormat(torn));
   CV_ASSIGN_OR_RETURN(const HeaderPlan plan, PlanHeader());
   {
-    CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant,
-                        env_.kdf_budget->Acquire(plan.parameters.kdf_memory_bytes(),
-                                                 After(env_.limits.kdf_queue)));
-    CV_RETURN_IF_ERROR(worker_->BuildHeader(plan, request_.secret->current.bytes,
-                                            After(env_.limits.unlock)));
+    CV_ASSIGN_OR_RETURN(
+        KdfBudget::Grant grant,
+        env_.kdf_budget->Acquire(plan.parameters.kdf_memory_bytes(), After(env_.limits.kdf_queue)));
+    CV_RETURN_IF_ERROR(
+        worker_->BuildHeader(plan, request_.secret->current.bytes, After(env_.limits.unlock)));
   }
   CV_RETURN_IF_ERROR(RecordIntent(plan, torn));
   CV_RETURN_IF_ERROR(worker_->CommitHeader(torn, After(env_.limits.write)));
@@ -243,7 +251,8 @@ absl::Status StageOperation::RecordIntent(const HeaderPlan& plan, bool torn) {
   record_.device_bytes = inspection_.device.size_bytes;
   CV_RETURN_IF_ERROR(storage_->StoreRecord(record_));
   if (!storage_->is_static()) return absl::OkStatus();
-  inspection_.intent = luks::Intent{request_.volume_id, plan.luks_uuid, inspection_.device.size_bytes};
+  inspection_.intent =
+      luks::Intent{request_.volume_id, plan.luks_uuid, inspection_.device.size_bytes};
   return worker_->WriteIntent(*inspection_.intent, torn, After(env_.limits.write));
 }
 
@@ -252,9 +261,12 @@ absl::Status StageOperation::OpenDevice() {
   CV_RETURN_IF_ERROR(CheckToken(request_.volume_id, request_.options.adopt_volume_id, header));
   if (header.usable_keyslots == 0) {
     return FailedPrecondition(
-        "the LUKS header of {} (LUKS {}) has no usable keyslot, so no key can open it: its keyslots were "
-        "erased, or another tool was killed while it formatted; nothing was written. Restore the header from "
-        "a backup, or, if there never was data, wipe the device (wipefs --all, and zero the first 16 MiB)",
+        "the LUKS header of {} (LUKS {}) has no usable keyslot, so no key can open it: its "
+        "keyslots were "
+        "erased, or another tool was killed while it formatted; nothing was written. Restore the "
+        "header from "
+        "a backup, or, if there never was data, wipe the device (wipefs --all, and zero the first "
+        "16 MiB)",
         device_, header.uuid);
   }
   CV_RETURN_IF_ERROR(UnlockWithAnyKey());
@@ -263,10 +275,12 @@ absl::Status StageOperation::OpenDevice() {
 
 absl::Status StageOperation::UnlockWithAnyKey() {
   const HeaderSummary& header = *inspection_.header;
-  CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant,
-                      env_.kdf_budget->Acquire(header.kdf_memory_bytes, After(env_.limits.kdf_queue)));
+  CV_ASSIGN_OR_RETURN(
+      KdfBudget::Grant grant,
+      env_.kdf_budget->Acquire(header.kdf_memory_bytes, After(env_.limits.kdf_queue)));
   std::vector<const keys::Passphrase*> candidates = {&request_.secret->current};
-  for (const keys::Passphrase& previous : request_.secret->previous) candidates.push_back(&previous);
+  for (const keys::Passphrase& previous : request_.secret->previous)
+    candidates.push_back(&previous);
   std::vector<std::string> tried;
   for (const keys::Passphrase* candidate : candidates) {
     const auto start = std::chrono::steady_clock::now();
@@ -277,12 +291,14 @@ absl::Status StageOperation::UnlockWithAnyKey() {
   }
   std::string hint = "check that the Secret is the one that the volume was made with";
   if (const luks::VolumeToken* known = token(); known != nullptr && !known->key_id.empty()) {
-    hint = fmt::format("the volume was made with the key whose CRYPTO_KEY_ID is \"{}\"", known->key_id);
+    hint = fmt::format("the volume was made with the key whose CRYPTO_KEY_ID is \"{}\"",
+                       known->key_id);
   }
-  return MakeStatus(absl::StatusCode::kUnauthenticated,
-                    "no keyslot of {} (LUKS {}) opens with the key in the Secret ({}); {}. The device was not "
-                    "changed",
-                    device_, header.uuid, absl::StrJoin(tried, ", "), hint);
+  return MakeStatus(
+      absl::StatusCode::kUnauthenticated,
+      "no keyslot of {} (LUKS {}) opens with the key in the Secret ({}); {}. The device was not "
+      "changed",
+      device_, header.uuid, absl::StrJoin(tried, ", "), hint);
 }
 
 absl::Status StageOperation::Activate() {
@@ -310,7 +326,8 @@ absl::Status StageOperation::PreparePlain() {
   const block::DeviceReport& device = inspection_.device;
   if (device.contents == block::Contents::kLuks) {
     return FailedPrecondition(
-        "{} holds a LUKS volume, but this volume is not marked as encrypted; set encrypted: \"true\"",
+        "{} holds a LUKS volume, but this volume is not marked as encrypted; set encrypted: "
+        "\"true\"",
         device_);
   }
   if (request_.access.block) return absl::OkStatus();
@@ -322,7 +339,8 @@ absl::Status StageOperation::PreparePlain() {
   if (device.contents == block::Contents::kOther ||
       (device.contents == block::Contents::kUnknown && !ours)) {
     return FailedPrecondition(
-        "{} is not blank: it holds {}; nothing was written. If its content may be destroyed, wipe it by hand "
+        "{} is not blank: it holds {}; nothing was written. If its content may be destroyed, wipe "
+        "it by hand "
         "(wipefs --all, then zero the first 16 MiB and the last MiB) and try again",
         device_, device.found);
   }
@@ -367,12 +385,13 @@ absl::Status StageOperation::WithWayIn(const absl::Status& status) const {
   if (status.code() != absl::StatusCode::kDataLoss) return status;
   const std::string location = storage_->location();
   if (request_.options.encrypted) {
-    return MakeStatus(status.code(), "{}. The volume is closed again; open it first: cryptsetup open {} {}",
+    return MakeStatus(status.code(),
+                      "{}. The volume is closed again; open it first: cryptsetup open {} {}",
                       Message(status), location, mapping_name_);
   }
   if (storage_->is_static()) return status;
-  return MakeStatus(status.code(), "{}. {} is detached again: use {} in its place", Message(status), device_,
-                    location);
+  return MakeStatus(status.code(), "{}. {} is detached again: use {} in its place", Message(status),
+                    device_, location);
 }
 
 absl::Status StageOperation::UseIfWhole(const filesystem::FilesystemReport& report) {
@@ -380,10 +399,11 @@ absl::Status StageOperation::UseIfWhole(const filesystem::FilesystemReport& repo
                                                             After(env_.limits.check)));
   if (whole) return absl::OkStatus();
   if (report.never_mounted) return MakeFilesystem();
-  return MakeStatus(absl::StatusCode::kDataLoss,
-                    "the {} filesystem on {} was being made when something crashed, has been mounted since, and "
-                    "does not check out; nothing was written. Look at it by hand",
-                    report.type, data_device_);
+  return MakeStatus(
+      absl::StatusCode::kDataLoss,
+      "the {} filesystem on {} was being made when something crashed, has been mounted since, and "
+      "does not check out; nothing was written. Look at it by hand",
+      report.type, data_device_);
 }
 
 absl::Status StageOperation::MakeFilesystem() {
@@ -428,8 +448,8 @@ absl::Status StageOperation::Complete() {
     record_.device_bytes = inspection_.device.size_bytes;
     CV_RETURN_IF_ERROR(storage_->StoreRecord(record_));
   }
-  const bool ours = inspection_.intent.has_value() &&
-                    inspection_.intent->volume_id == request_.volume_id;
+  const bool ours =
+      inspection_.intent.has_value() && inspection_.intent->volume_id == request_.volume_id;
   if (!ours || request_.access.read_only() || inspection_.device.read_only) return absl::OkStatus();
   return worker_->ClearIntent(After(env_.limits.write));
 }
@@ -439,7 +459,8 @@ absl::Status StageOperation::StoreReadyToken() {
   if (!request_.options.encrypted || request_.access.read_only() || inspection_.device.read_only) {
     return absl::OkStatus();
   }
-  const bool luks2 = just_formatted_ || (inspection_.header.has_value() && inspection_.header->version == 2);
+  const bool luks2 =
+      just_formatted_ || (inspection_.header.has_value() && inspection_.header->version == 2);
   const bool damaged = inspection_.header.has_value() && inspection_.header->damaged_copy;
   const luks::VolumeToken* before = token();
   const bool right = before != nullptr && before->state == luks::VolumeState::kReady &&

@@ -1,5 +1,5 @@
-// One NodeStageVolume, from the device to the mounted filesystem. The order of its steps is what keeps data
-// safe; docs/how-volumes-are-made.md tells it in prose.
+// One NodeStageVolume, from the device to the mounted filesystem. The order of its steps is what
+// keeps data safe; docs/how-volumes-are-made.md tells it in prose.
 #ifndef CRYPTVOL_VOLUME_STAGE_OPERATION_H_
 #define CRYPTVOL_VOLUME_STAGE_OPERATION_H_
 
@@ -19,7 +19,8 @@ class StageOperation {
   StageOperation(const Environment& environment, const StageRequest& request,
                  std::shared_ptr<OperationLock> lock);
 
-  // On an error everything that this call acquired has been given back, and the error says what it was.
+  // On an error everything that this call acquired has been given back, and the error says what it
+  // was.
   absl::Status Run();
 
  private:
@@ -64,11 +65,12 @@ class StageOperation {
   std::unique_ptr<DeviceWorker> worker_;
   std::unique_ptr<VolumeStorage> storage_;
 
-  std::string device_;           // the raw one, as attached
+  std::string device_;  // the raw one, as attached
   Inspection inspection_;
   block::FormatRecord record_;
   std::optional<luks::VolumeToken> planned_token_;  // of a header that this operation wrote
-  std::string data_device_;      // where the filesystem is: the mapping, or the raw device of a plain volume
+  std::string
+      data_device_;  // where the filesystem is: the mapping, or the raw device of a plain volume
   std::string filesystem_uuid_;  // found or made
   bool just_formatted_ = false;
 

@@ -69,7 +69,8 @@ absl::StatusOr<block::Backend*> Storage::FindBackend(const std::string& name) co
     names.push_back(backend->name());
   }
   if (backends_.empty()) {
-    return FailedPrecondition("this driver runs without a backend (--backend): it serves static volumes only");
+    return FailedPrecondition(
+        "this driver runs without a backend (--backend): it serves static volumes only");
   }
   return InvalidArgument("the backend {} is not one of this driver's ({})", name,
                          absl::StrJoin(names, ", "));

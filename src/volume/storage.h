@@ -20,14 +20,15 @@ class VolumeStorage {
  public:
   virtual ~VolumeStorage() = default;
 
-  // True when the device belongs to somebody else: its intent is recorded on the device too, since another
-  // node does not see our records.
+  // True when the device belongs to somebody else: its intent is recorded on the device too, since
+  // another node does not see our records.
   virtual bool is_static() const = 0;
 
   // Where a person finds it when it is not attached.
   virtual std::string location() const = 0;
 
-  // Whether Detach would take away what an earlier call attached. Static devices are never detached.
+  // Whether Detach would take away what an earlier call attached. Static devices are never
+  // detached.
   virtual absl::StatusOr<bool> IsAttached() = 0;
   virtual absl::StatusOr<std::string> Attach(bool read_only) = 0;
   virtual absl::Status Detach() = 0;
@@ -42,13 +43,15 @@ class Storage {
   Storage(std::vector<std::unique_ptr<block::Backend>> backends,
           std::unique_ptr<block::StaticRecords> static_records);
 
-  // The backend with that name ("loop:/srv/v"; empty: the default). INVALID_ARGUMENT naming those there are.
+  // The backend with that name ("loop:/srv/v"; empty: the default). INVALID_ARGUMENT naming those
+  // there are.
   absl::StatusOr<block::Backend*> FindBackend(const std::string& name) const;
 
   // The backend that has this volume, or null.
   absl::StatusOr<block::Backend*> FindOwner(const std::string& volume_id) const;
 
-  // NOT_FOUND when no backend has it and the options name no device. FAILED_PRECONDITION when both do.
+  // NOT_FOUND when no backend has it and the options name no device. FAILED_PRECONDITION when both
+  // do.
   absl::StatusOr<std::unique_ptr<VolumeStorage>> Open(const std::string& volume_id,
                                                       const VolumeOptions& options) const;
 

@@ -64,9 +64,8 @@ absl::Status UnstageOperation::Unmap() {
   if (!mapping.has_value()) return absl::OkStatus();
   CV_ASSIGN_OR_RETURN(const std::vector<mount::MountEntry> table, env_.read_mount_table());
   CV_RETURN_IF_ERROR(CheckNotPublished(table, mapping->number));
-  absl::Status status = RetryWhileBusy([&] {
-    return worker_->Deactivate(mapping_name_, Deadline::After(env_.limits.unmount));
-  });
+  // Once: libdevmapper repeats it for some seconds by itself.
+  absl::Status status = worker_->Deactivate(mapping_name_, Deadline::After(env_.limits.unmount));
   if (status.code() != absl::StatusCode::kFailedPrecondition) return status;
   return WithUsers(status, block::UsersPhrase(mapping->number));
 }

@@ -21,8 +21,8 @@ using Counter = std::shared_ptr<std::atomic<int>>;
 // How long a killed process may take to end before it counts as stuck in the kernel.
 constexpr std::chrono::milliseconds kGraceAfterKill(2000);
 
-// Keeps the lock until the process has ended, however long that takes. The thread costs nothing but its
-// stack; there is one for each device that does not answer.
+// Keeps the lock until the process has ended, however long that takes. The thread costs nothing but
+// its stack; there is one for each device that does not answer.
 void AbandonProcess(SpawnedProcess process, std::shared_ptr<volume::OperationLock> lock,
                     Counter counter) {
   counter->fetch_add(1);
@@ -41,11 +41,13 @@ class Client : public volume::DeviceWorker {
 
   ~Client() override {
     socket_.Reset();  // the worker ends when it reads the end of the stream
-    if (process_.pid > 0 && !WaitForEnd(process_, static_cast<int>(kGraceAfterKill.count()))) Kill();
+    if (process_.pid > 0 && !WaitForEnd(process_, static_cast<int>(kGraceAfterKill.count())))
+      Kill();
     if (started_) pool_->Refill();
   }
 
-  absl::StatusOr<volume::Inspection> Inspect(const std::string& device, Deadline deadline) override {
+  absl::StatusOr<volume::Inspection> Inspect(const std::string& device,
+                                             Deadline deadline) override {
     return Ask<volume::Inspection>("inspect", device, deadline);
   }
   absl::Status Unlock(const SecretBytes& passphrase, Deadline deadline) override {
@@ -55,8 +57,10 @@ class Client : public volume::DeviceWorker {
                            Deadline deadline) override {
     return Call("build_header", plan, deadline, &passphrase).status();
   }
-  absl::Status WriteIntent(const luks::Intent& intent, bool may_be_torn, Deadline deadline) override {
-    return Call("write_intent", {{"intent", intent}, {"may_be_torn", may_be_torn}}, deadline).status();
+  absl::Status WriteIntent(const luks::Intent& intent, bool may_be_torn,
+                           Deadline deadline) override {
+    return Call("write_intent", {{"intent", intent}, {"may_be_torn", may_be_torn}}, deadline)
+        .status();
   }
   absl::Status ClearIntent(Deadline deadline) override {
     return Call("clear_intent", json(), deadline).status();
@@ -162,10 +166,11 @@ class Client : public volume::DeviceWorker {
       return MakeStatus(absl::StatusCode::kDeadlineExceeded,
                         "{} did not end in time; it was stopped and can be repeated", call);
     }
-    return MakeStatus(absl::StatusCode::kAborted,
-                      "{} did not end in time and cannot be stopped (process {} waits in the kernel): the "
-                      "device does not answer; the volume stays locked until it does",
-                      call, pid);
+    return MakeStatus(
+        absl::StatusCode::kAborted,
+        "{} did not end in time and cannot be stopped (process {} waits in the kernel): the "
+        "device does not answer; the volume stays locked until it does",
+        call, pid);
   }
 
   // False when the process does not end: it is abandoned, with the lock.

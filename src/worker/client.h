@@ -1,4 +1,5 @@
-// The driver's end: starts worker processes, calls them with a deadline, and gives up those that hang.
+// The driver's end: starts worker processes, calls them with a deadline, and gives up those that
+// hang.
 #ifndef CRYPTVOL_WORKER_CLIENT_H_
 #define CRYPTVOL_WORKER_CLIENT_H_
 

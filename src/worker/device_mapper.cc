@@ -77,12 +77,13 @@ bool ParseCryptTable(std::string_view parameters, volume::MappingReport& report)
 
 absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string& name) {
   CV_ASSIGN_OR_RETURN(Task task, NewTask(DM_DEVICE_TABLE));
-  // The table of a mapping that somebody else made may hold its key in clear: libdevmapper then wipes its
-  // buffers, and we look at other fields only.
+  // The table of a mapping that somebody else made may hold its key in clear: libdevmapper then
+  // wipes its buffers, and we look at other fields only.
   dm_task_secure_data(task.get());
   dm_task_set_name(task.get(), name.c_str());
   dm_info info = {};
-  // An absent mapping is ENXIO here; so is a kernel without device-mapper, which ProbeDmCrypt reports.
+  // An absent mapping is ENXIO here; so is a kernel without device-mapper, which ProbeDmCrypt
+  // reports.
   if (dm_task_run(task.get()) == 0) {
     if (dm_task_get_errno(task.get()) == ENXIO) return std::nullopt;
     return ErrnoStatus(dm_task_get_errno(task.get()), "describe the mapping " + name);
@@ -101,6 +102,21 @@ absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::
   CV_RETURN_IF_ERROR(Run(uuid_task.get(), "describe a mapping"));
   if (const char* uuid = dm_task_get_uuid(uuid_task.get()); uuid != nullptr) report.dm_uuid = uuid;
   return report;
+}
+
+absl::Status RemoveMapping(const std::string& name) {
+  CV_ASSIGN_OR_RETURN(Task task, NewTask(DM_DEVICE_REMOVE));
+  dm_task_set_name(task.get(), name.c_str());
+  dm_task_retry_remove(task.get());
+  // Where udev runs, it has let go of the name when this returns.
+  uint32_t cookie = 0;
+  const bool udev = dm_task_set_cookie(task.get(), &cookie, 0) != 0;
+  const bool removed = dm_task_run(task.get()) != 0;
+  const int error = dm_task_get_errno(task.get());
+  if (udev) dm_udev_wait(cookie);
+  if (removed || error == ENXIO) return absl::OkStatus();
+  if (error == EBUSY) return FailedPrecondition("the mapping {} is in use", name);
+  return ErrnoStatus(error != 0 ? error : EIO, "remove the mapping " + name);
 }
 
 absl::Status ProbeDmCrypt() {

@@ -14,9 +14,14 @@ namespace cryptvol::worker {
 
 absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string& name);
 
-// The parameters of a crypt target, as `dmsetup table` shows them: fills cipher, backing and offset. False
-// for anything that does not parse. Never looks at the key.
+// The parameters of a crypt target, as `dmsetup table` shows them: fills cipher, backing and
+// offset. False for anything that does not parse. Never looks at the key.
 bool ParseCryptTable(std::string_view parameters, volume::MappingReport& report);
+
+// Absent is success. FAILED_PRECONDITION when it is in use, for some seconds. Looks at no device: what
+// crypt_deactivate() does besides is to load the LUKS header, which repairs a damaged copy without any key, and
+// hangs with a dead disk.
+absl::Status RemoveMapping(const std::string& name);
 
 absl::Status ProbeDmCrypt();
 

@@ -57,8 +57,8 @@ absl::Status SyncDevice(const std::string& device) {
 json Dispatcher::Handle(const Message& request) {
   // The one place that catches: nlohmann throws when an argument has the wrong type.
   try {
-    auto result = Call(request.body.at("call").get<std::string>(), request.body.at("args"),
-                       request.secret);
+    auto result =
+        Call(request.body.at("call").get<std::string>(), request.body.at("args"), request.secret);
     if (!result.ok()) return ErrorReply(result.status());
     return {{"result", *std::move(result)}};
   } catch (const json::exception& error) {
@@ -69,11 +69,12 @@ json Dispatcher::Handle(const Message& request) {
 absl::StatusOr<json> Dispatcher::Call(const std::string& name, const json& args,
                                       const SecretBytes& secret) {
   if (name == "describe_mapping") return Answer(DescribeMapping(args.get<std::string>()));
-  if (name == "deactivate") return Answer(LuksSession::Deactivate(args.get<std::string>()));
+  if (name == "deactivate") return Answer(RemoveMapping(args.get<std::string>()));
   if (name == "probe_dm_crypt") return Answer(ProbeDmCrypt());
   if (name == "probe_filesystem") return Answer(filesystem::Probe(args.get<std::string>()));
   if (name == "data_reads_zero") {
-    return Answer(DataReadsZero(args.at("device").get<std::string>(), args.at("offset").get<uint64_t>()));
+    return Answer(
+        DataReadsZero(args.at("device").get<std::string>(), args.at("offset").get<uint64_t>()));
   }
   if (name == "sync") return Answer(SyncDevice(args.get<std::string>()));
   if (name == "mount") return Answer(mount::MountFilesystem(args.get<mount::MountRequest>()));

@@ -24,8 +24,8 @@ absl::StatusOr<std::vector<uint8_t>> Read(int fd, uint64_t offset, uint64_t byte
 }
 
 bool IsWhole(const luks::Header& header) {
-  return header.version == 1 || (header.primary == luks::CopyState::kGood &&
-                                 header.secondary == luks::CopyState::kGood);
+  return header.version == 1 ||
+         (header.primary == luks::CopyState::kGood && header.secondary == luks::CopyState::kGood);
 }
 
 absl::Status CopyRange(int from, int to, uint64_t offset, uint64_t bytes, const std::string& what) {

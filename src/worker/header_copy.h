@@ -1,4 +1,5 @@
-// A private copy of a LUKS header: what was checked is what is used, whatever the device says later.
+// A private copy of a LUKS header: what was checked is what is used, whatever the device says
+// later.
 #ifndef CRYPTVOL_WORKER_HEADER_COPY_H_
 #define CRYPTVOL_WORKER_HEADER_COPY_H_
 
@@ -20,9 +21,9 @@ struct HeaderCopy {
   std::string path() const;
 };
 
-// Reads the metadata of the device open at `fd` and the areas of its keyslots. A header whose two copies
-// are good costs a few hundred KiB; anything else the whole 16 MiB, to look for a copy wherever it may be.
-// Errors are ParseHeader's, and those of reading.
+// Reads the metadata of the device open at `fd` and the areas of its keyslots. A header whose two
+// copies are good costs a few hundred KiB; anything else the whole 16 MiB, to look for a copy
+// wherever it may be. Errors are ParseHeader's, and those of reading.
 absl::StatusOr<HeaderCopy> CopyHeader(int fd, uint64_t device_bytes, const std::string& what);
 
 // An empty file of the right size, to build a header in.

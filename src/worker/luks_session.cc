@@ -63,9 +63,9 @@ absl::Status Format(const std::string& file, const volume::HeaderPlan& plan,
   CV_RETURN_IF_ERROR(CryptStatus(crypt_init(&raw, file.c_str()), "prepare a header"));
   Handle<crypt_device, crypt_free> device(raw);
   crypt_set_data_offset(device.get(), luks::kHeaderBytes / 512);
-  CV_RETURN_IF_ERROR(CryptStatus(
-      crypt_set_metadata_size(device.get(), luks::kMetadataBytes, luks::kKeyslotsBytes),
-      "lay out the header"));
+  CV_RETURN_IF_ERROR(
+      CryptStatus(crypt_set_metadata_size(device.get(), luks::kMetadataBytes, luks::kKeyslotsBytes),
+                  "lay out the header"));
   crypt_pbkdf_type pbkdf = {};
   pbkdf.type = parameters.pbkdf.c_str();
   pbkdf.hash = parameters.hash.c_str();
@@ -76,14 +76,15 @@ absl::Status Format(const std::string& file, const volume::HeaderPlan& plan,
   crypt_params_luks2 params = {};
   params.pbkdf = &pbkdf;
   params.sector_size = parameters.sector_bytes;
-  CV_RETURN_IF_ERROR(CryptStatus(
-      crypt_format(device.get(), CRYPT_LUKS2, parameters.cipher.c_str(),
-                   parameters.cipher_mode.c_str(), plan.luks_uuid.c_str(), nullptr,
-                   parameters.key_bits / 8, &params),
-      "build a LUKS2 header"));
-  CV_RETURN_IF_ERROR(CryptStatus(crypt_keyslot_add_by_volume_key(device.get(), 0, nullptr, 0,
-                                                                 passphrase.chars(), passphrase.size()),
-                                 "add the keyslot"));
+  CV_RETURN_IF_ERROR(
+      CryptStatus(crypt_format(device.get(), CRYPT_LUKS2, parameters.cipher.c_str(),
+                               parameters.cipher_mode.c_str(), plan.luks_uuid.c_str(), nullptr,
+                               parameters.key_bits / 8, &params),
+                  "build a LUKS2 header"));
+  CV_RETURN_IF_ERROR(
+      CryptStatus(crypt_keyslot_add_by_volume_key(device.get(), 0, nullptr, 0, passphrase.chars(),
+                                                  passphrase.size()),
+                  "add the keyslot"));
   const std::string token = luks::SerializeToken(plan.token);
   return CryptStatus(crypt_token_json_set(device.get(), CRYPT_ANY_TOKEN, token.c_str()),
                      "add the token");
@@ -131,12 +132,12 @@ absl::Status LuksSession::InspectHeader(int fd, volume::Inspection& inspection) 
   return absl::OkStatus();
 }
 
-// The copy as metadata, the device as data: libcryptsetup never reads the header from the device itself,
-// where it could be another one by now, or be repaired before any key was proven.
+// The copy as metadata, the device as data: libcryptsetup never reads the header from the device
+// itself, where it could be another one by now, or be repaired before any key was proven.
 absl::StatusOr<LuksSession::CryptDevice> LuksSession::LoadCopy() {
   crypt_device* raw = nullptr;
-  CV_RETURN_IF_ERROR(CryptStatus(
-      crypt_init_data_device(&raw, copy_->path().c_str(), path_.c_str()), "open " + path_));
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_init_data_device(&raw, copy_->path().c_str(), path_.c_str()),
+                                 "open " + path_));
   CryptDevice device(raw);
   const char* type = copy_->header.version == 1 ? CRYPT_LUKS1 : CRYPT_LUKS2;
   CV_RETURN_IF_ERROR(
@@ -156,14 +157,16 @@ absl::Status LuksSession::Unlock(const SecretBytes& passphrase) {
                            passphrase.chars(), passphrase.size());
   if (result == -EPERM) {
     TakeCryptLog();
-    return MakeStatus(absl::StatusCode::kUnauthenticated, "no keyslot of {} opens with this key", path_);
+    return MakeStatus(absl::StatusCode::kUnauthenticated, "no keyslot of {} opens with this key",
+                      path_);
   }
   CV_RETURN_IF_ERROR(CryptStatus(result, "unlock " + path_));
   volume_key_ = std::move(key);
   return absl::OkStatus();
 }
 
-absl::Status LuksSession::BuildHeader(const volume::HeaderPlan& plan, const SecretBytes& passphrase) {
+absl::Status LuksSession::BuildHeader(const volume::HeaderPlan& plan,
+                                      const SecretBytes& passphrase) {
   if (device_bytes_ <= luks::kHeaderBytes) {
     return FailedPrecondition(
         "{} has {} bytes: a LUKS2 header takes {} and leaves no room for data; use a larger device",
@@ -236,8 +239,8 @@ absl::Status LuksSession::CommitHeader(bool may_be_torn) {
   CV_ASSIGN_OR_RETURN(UniqueFd fd, block::OpenExclusively(path_));
   CV_RETURN_IF_ERROR(CheckStillFree(may_be_torn));
   CV_ASSIGN_OR_RETURN(std::vector<uint8_t> image, HeaderImage());
-  // Keyslots, then the copies, the primary last, with a flush after each: as soon as anything shows a LUKS
-  // header, the keyslots that it speaks of are there.
+  // Keyslots, then the copies, the primary last, with a flush after each: as soon as anything shows
+  // a LUKS header, the keyslots that it speaks of are there.
   constexpr uint64_t kKeyslots = 2 * luks::kMetadataBytes;
   const auto all = std::span<const uint8_t>(image);
   CV_RETURN_IF_ERROR(WriteAndSync(fd.get(), all.subspan(kKeyslots), kKeyslots));
@@ -247,17 +250,20 @@ absl::Status LuksSession::CommitHeader(bool may_be_torn) {
 }
 
 absl::Status LuksSession::CompareMapping(const volume::MappingReport& mapping) const {
-  if (mapping.is_single_crypt && mapping.backing == number_ && mapping.cipher == copy_->header.cipher &&
+  if (mapping.is_single_crypt && mapping.backing == number_ &&
+      mapping.cipher == copy_->header.cipher &&
       mapping.offset_sectors == copy_->header.data_offset / 512) {
     return absl::OkStatus();
   }
   return Internal(
-      "the kernel mapped {} otherwise than its header says (cipher {}, device {}, offset {} sectors); "
+      "the kernel mapped {} otherwise than its header says (cipher {}, device {}, offset {} "
+      "sectors); "
       "the mapping was removed again",
       path_, mapping.cipher, block::ToString(mapping.backing), mapping.offset_sectors);
 }
 
-absl::StatusOr<volume::MappingReport> LuksSession::Activate(const volume::ActivateOptions& options) {
+absl::StatusOr<volume::MappingReport> LuksSession::Activate(
+    const volume::ActivateOptions& options) {
   if (volume_key_.empty()) return Internal("activate: nothing was unlocked");
   CV_ASSIGN_OR_RETURN(CryptDevice device, LoadCopy());
   uint32_t flags = 0;
@@ -270,7 +276,8 @@ absl::StatusOr<volume::MappingReport> LuksSession::Activate(const volume::Activa
                                                   volume_key_.size(), flags);
   if (result == -EEXIST) {
     TakeCryptLog();
-    return MakeStatus(absl::StatusCode::kAborted, "the mapping {} appeared meanwhile", options.name);
+    return MakeStatus(absl::StatusCode::kAborted, "the mapping {} appeared meanwhile",
+                      options.name);
   }
   if (result == -EBUSY) {
     const std::string log = TakeCryptLog();
@@ -280,7 +287,7 @@ absl::StatusOr<volume::MappingReport> LuksSession::Activate(const volume::Activa
   CV_ASSIGN_OR_RETURN(std::optional<volume::MappingReport> mapping, DescribeMapping(options.name));
   if (!mapping.has_value()) return Internal("the mapping {} vanished", options.name);
   if (absl::Status same = CompareMapping(*mapping); !same.ok()) {
-    Deactivate(options.name).IgnoreError();
+    RemoveMapping(options.name).IgnoreError();
     return same;
   }
   return *mapping;
@@ -292,7 +299,8 @@ absl::Status LuksSession::StoreToken(const luks::VolumeToken& token) {
   CryptDevice device(raw);
   // Loading from the device repairs a damaged copy; by now a key has opened the good one.
   CV_RETURN_IF_ERROR(CryptStatus(crypt_load(device.get(), CRYPT_LUKS2, nullptr), "load " + path_));
-  if (crypt_get_uuid(device.get()) == nullptr || copy_->header.uuid != crypt_get_uuid(device.get())) {
+  if (crypt_get_uuid(device.get()) == nullptr ||
+      copy_->header.uuid != crypt_get_uuid(device.get())) {
     return MakeStatus(absl::StatusCode::kAborted, "{} has another LUKS header now", path_);
   }
   CV_ASSIGN_OR_RETURN(std::optional<luks::FoundToken> found, luks::FindToken(copy_->header));
@@ -312,20 +320,6 @@ void LuksSession::WarmUp() {
   // Fails, there being no header; but its cryptographic backend is ready then.
   crypt_load(device.get(), CRYPT_LUKS2, nullptr);
   TakeCryptLog();
-}
-
-absl::Status LuksSession::Deactivate(const std::string& name) {
-  CaptureCryptLog();
-  const int result = crypt_deactivate(nullptr, name.c_str());
-  if (result == -ENODEV || result == -ENXIO) {
-    TakeCryptLog();
-    return absl::OkStatus();
-  }
-  if (result == -EBUSY) {
-    TakeCryptLog();
-    return FailedPrecondition("the mapping {} is in use", name);
-  }
-  return CryptStatus(result, "remove the mapping " + name);
 }
 
 }  // namespace cryptvol::worker

@@ -32,9 +32,6 @@ class LuksSession {
   // Loads what the first unlock would have to (OpenSSL and its tables), while nobody waits.
   static void WarmUp();
 
-  // Removes a mapping of any device.
-  static absl::Status Deactivate(const std::string& name);
-
  private:
   using CryptDevice = Handle<crypt_device, crypt_free>;
 
@@ -45,12 +42,12 @@ class LuksSession {
   absl::Status WriteAndSync(int fd, std::span<const uint8_t> bytes, uint64_t offset);
   absl::Status CompareMapping(const volume::MappingReport& mapping) const;
 
-  std::string path_;          // of the inspected device
+  std::string path_;  // of the inspected device
   uint64_t device_bytes_ = 0;
   block::DeviceNumber number_;
   std::optional<HeaderCopy> copy_;  // as it was read, or as it was built
   std::optional<luks::Intent> intent_;
-  SecretBytes volume_key_;    // after Unlock or BuildHeader
+  SecretBytes volume_key_;  // after Unlock or BuildHeader
 };
 
 }  // namespace cryptvol::worker

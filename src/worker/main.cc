@@ -20,7 +20,8 @@ int main(int argc, char** /*argv*/) {
   worker::Dispatcher dispatcher;
   while (true) {
     // Waiting for the next request needs no deadline: the driver closes the socket, or dies.
-    auto request = worker::ReceiveMessage(worker::kSocketFd, Deadline::After(std::chrono::hours(24)));
+    auto request =
+        worker::ReceiveMessage(worker::kSocketFd, Deadline::After(std::chrono::hours(24)));
     if (!request.ok()) return request.status().code() == absl::StatusCode::kUnavailable ? 0 : 1;
     const nlohmann::json reply = dispatcher.Handle(*request);
     const Deadline deadline = Deadline::After(std::chrono::minutes(1));

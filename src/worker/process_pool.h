@@ -1,7 +1,8 @@
 // Worker processes, one of them started ahead of time.
 //
-// Starting one costs more than most of what it then does: loading libcryptsetup and OpenSSL and binding
-// their symbols (bench/run stage shows it). So one spare waits, loaded and without a volume, a key or a lock.
+// Starting one costs more than most of what it then does: loading libcryptsetup and OpenSSL and
+// binding their symbols (bench/run stage shows it). So one spare waits, loaded and without a
+// volume, a key or a lock.
 #ifndef CRYPTVOL_WORKER_PROCESS_POOL_H_
 #define CRYPTVOL_WORKER_PROCESS_POOL_H_
 
@@ -31,8 +32,8 @@ class ProcessPool {
   // The spare, if there is one and it is alive, else a new one.
   absl::StatusOr<WorkerProcess> Take();
 
-  // Starts a spare, unless there is one. Called when an operation has ended, so that it does not compete
-  // with it. An error is left to the next Take.
+  // Starts a spare, unless there is one. Called when an operation has ended, so that it does not
+  // compete with it. An error is left to the next Take.
   void Refill();
 
  private:

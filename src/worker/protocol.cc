@@ -19,7 +19,8 @@ constexpr uint32_t kMaxSecret = 16 << 20;
 
 absl::Status WaitFor(int fd, short events, Deadline deadline) {
   pollfd wait = {fd, events, 0};
-  const int ready = TEMP_FAILURE_RETRY(::poll(&wait, 1, static_cast<int>(deadline.remaining().count())));
+  const int ready =
+      TEMP_FAILURE_RETRY(::poll(&wait, 1, static_cast<int>(deadline.remaining().count())));
   if (ready < 0) return ErrnoStatus(errno, "wait for the worker");
   if (ready == 0) return MakeStatus(absl::StatusCode::kDeadlineExceeded, "no answer in time");
   return absl::OkStatus();
@@ -60,7 +61,8 @@ std::span<const uint8_t> BytesOf(const std::string& text) {
 absl::Status SendMessage(int fd, const json& body, const SecretBytes* secret, Deadline deadline) {
   const std::string text = body.dump(-1, ' ', false, json::error_handler_t::replace);
   const std::array<uint32_t, 2> sizes = {
-      static_cast<uint32_t>(text.size()), secret != nullptr ? static_cast<uint32_t>(secret->size()) : 0};
+      static_cast<uint32_t>(text.size()),
+      secret != nullptr ? static_cast<uint32_t>(secret->size()) : 0};
   std::array<uint8_t, sizeof(sizes)> prefix;
   std::memcpy(prefix.data(), sizes.data(), sizeof(sizes));
   CV_RETURN_IF_ERROR(SendAll(fd, prefix, deadline));
@@ -126,7 +128,8 @@ absl::StatusOr<UniqueFd> ReceiveLock(int fd) {
 }
 
 json ErrorReply(const absl::Status& status) {
-  return {{"error", {{"code", static_cast<int>(status.code())}, {"message", ::cryptvol::Message(status)}}}};
+  return {{"error",
+           {{"code", static_cast<int>(status.code())}, {"message", ::cryptvol::Message(status)}}}};
 }
 
 absl::StatusOr<json> ParseReply(const json& reply) {

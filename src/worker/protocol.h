@@ -1,7 +1,8 @@
 // What the driver and its worker process say to each other, over one socket pair.
 //
-// Both ends are of the same build and trust each other; the framing guards against a truncated stream, not
-// against an enemy. A message is JSON; a secret travels beside it, so that it is never part of a string.
+// Both ends are of the same build and trust each other; the framing guards against a truncated
+// stream, not against an enemy. A message is JSON; a secret travels beside it, so that it is never
+// part of a string.
 #ifndef CRYPTVOL_WORKER_PROTOCOL_H_
 #define CRYPTVOL_WORKER_PROTOCOL_H_
 
@@ -24,24 +25,26 @@ struct Message {
   SecretBytes secret;  // may be empty
 };
 
-// Both wait, by poll, no longer than the deadline: DEADLINE_EXCEEDED. UNAVAILABLE when the other end is gone.
+// Both wait, by poll, no longer than the deadline: DEADLINE_EXCEEDED. UNAVAILABLE when the other
+// end is gone.
 absl::Status SendMessage(int fd, const nlohmann::json& body, const SecretBytes* secret,
                          Deadline deadline);
 absl::StatusOr<Message> ReceiveMessage(int fd, Deadline deadline);
 
-// The first thing on the socket: the volume's lock (-1: none), for the worker to hold as long as it lives. A
-// worker that has received none yet belongs to no volume.
+// The first thing on the socket: the volume's lock (-1: none), for the worker to hold as long as it
+// lives. A worker that has received none yet belongs to no volume.
 absl::Status SendLock(int fd, int lock, Deadline deadline);
 absl::StatusOr<UniqueFd> ReceiveLock(int fd);  // waits without a deadline
 
-// Requests are {"call": NAME, "args": {...}}; replies {"result": ...} or {"error": {"code", "message"}}.
+// Requests are {"call": NAME, "args": {...}}; replies {"result": ...} or {"error": {"code",
+// "message"}}.
 nlohmann::json ErrorReply(const absl::Status& status);
 absl::StatusOr<nlohmann::json> ParseReply(const nlohmann::json& reply);
 
 }  // namespace cryptvol::worker
 
-// Every type that crosses the socket. nlohmann's get() throws on a mismatch, which can only be a bug of this
-// build; both ends catch it in one place and answer INTERNAL.
+// Every type that crosses the socket. nlohmann's get() throws on a mismatch, which can only be a
+// bug of this build; both ends catch it in one place and answer INTERNAL.
 namespace cryptvol::block {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceNumber, major, minor)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceReport, path, number, size_bytes, logical_sector_bytes,
@@ -56,7 +59,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Usage, block, total_bytes, used_bytes, availa
 }  // namespace cryptvol::filesystem
 
 namespace cryptvol::luks {
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VolumeToken, volume_id, filesystem, filesystem_uuid, state, key_id)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VolumeToken, volume_id, filesystem, filesystem_uuid, state,
+                                   key_id)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FoundToken, id, token)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Intent, volume_id, luks_uuid, device_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FormatParameters, cipher, cipher_mode, key_bits, hash, pbkdf,

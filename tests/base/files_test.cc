@@ -115,7 +115,8 @@ TEST(UndoStack, RunsBackwardsUnlessCancelled) {
   EXPECT_EQ("ba", ran);
 }
 
-// Foreign text cannot begin a line or a field of its own, nor send an escape sequence to a terminal.
+// Foreign text cannot begin a line or a field of its own, nor send an escape sequence to a
+// terminal.
 TEST(Log, EscapesValues) {
   EXPECT_EQ(R"(rpc volume="a\" code=\"OK\u001b\n")",
             FormatLogLine(LogFormat::kText, "rpc", {{"volume", "a\" code=\"OK\x1b\n"}}));

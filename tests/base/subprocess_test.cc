@@ -57,7 +57,8 @@ TEST(RunCommand, BoundsTheOutput) {
 // One that does not end is killed with its children, and the error names it.
 TEST(RunCommand, KillsAtTheDeadline) {
   const auto start = std::chrono::steady_clock::now();
-  auto result = RunCommand(Shell("sleep 600 & sleep 600"), Deadline::After(std::chrono::milliseconds(200)));
+  auto result =
+      RunCommand(Shell("sleep 600 & sleep 600"), Deadline::After(std::chrono::milliseconds(200)));
   EXPECT_EQ(absl::StatusCode::kDeadlineExceeded, result.status().code());
   EXPECT_THAT(Message(result.status()), HasSubstr("sh did not end in time"));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));

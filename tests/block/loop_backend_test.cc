@@ -185,7 +185,8 @@ TEST_F(LoopBackendTest, AttachesAndDetaches) {
   ASSERT_THAT(path, IsOk());
   EXPECT_TRUE(Must(backend_->Get("v1")).attached);
   EXPECT_EQ(Must(OpenAgain()->Attach("v1", false)), *path);
-  EXPECT_THAT(backend_->Attach("v1", true), Fails(absl::StatusCode::kAlreadyExists, "already, read-write"));
+  EXPECT_THAT(backend_->Attach("v1", true),
+              Fails(absl::StatusCode::kAlreadyExists, "already, read-write"));
   {
     auto device = OpenDevice(*path);
     ASSERT_THAT(device, IsOk());

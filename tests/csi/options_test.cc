@@ -28,9 +28,12 @@ TEST(ValidateOptions, AcceptsTheDefaults) {
 // Each wrong option is refused by the name of its flag.
 TEST(ValidateOptions, NamesTheFlag) {
   const std::vector<std::pair<std::string, std::string Options::*>> flags = {
-      {"--endpoint", &Options::endpoint},       {"--node-id", &Options::node_id},
-      {"--driver-name", &Options::driver_name}, {"--state-dir", &Options::state_dir},
-      {"--log-level", &Options::log_level},     {"--log-format", &Options::log_format},
+      {"--endpoint", &Options::endpoint},
+      {"--node-id", &Options::node_id},
+      {"--driver-name", &Options::driver_name},
+      {"--state-dir", &Options::state_dir},
+      {"--log-level", &Options::log_level},
+      {"--log-format", &Options::log_format},
       {"--kdf-memory-budget", &Options::kdf_memory_budget}};
   for (const auto& [flag, member] : flags) {
     Options options = Valid();
@@ -44,7 +47,8 @@ TEST(ValidateOptions, NamesTheFlag) {
 // A node's name becomes the value of a label.
 TEST(ValidateOptions, BoundsTheNodeId) {
   Options options = Valid();
-  for (const std::string& wrong : {std::string(), std::string(64, 'n'), std::string("a/b"), std::string("-a")}) {
+  for (const std::string& wrong :
+       {std::string(), std::string(64, 'n'), std::string("a/b"), std::string("-a")}) {
     options.node_id = wrong;
     EXPECT_FALSE(ValidateOptions(options).ok()) << wrong;
   }

@@ -205,7 +205,7 @@ TEST(ParseCreateVolumeTest, ChecksTheSecretAndTheFormat) {
   ExpectInvalid(Parse(request), "CRYPTO_KEY_VALUE is empty");
   request = EncryptedCreateRequest();
   (*request.mutable_secrets())["CRYPTO_KEY_CIPHER"] = "cipher_null";
-  ExpectInvalid(Parse(request), "cipher");
+  ExpectInvalid(Parse(request), "CRYPTO_KEY_CIPHER");
 }
 
 // A secret that came along for a volume without encryption is not looked at.

@@ -1,6 +1,7 @@
-// A node in memory: one disk, its backend, the kernel's mappings and mounts, and the hands that work on
-// them. It enforces the order that the real parts enforce (nothing is mapped without a key, nothing mounted
-// without a filesystem) and can fail any step, before or after the step took effect.
+// A node in memory: one disk, its backend, the kernel's mappings and mounts, and the hands that
+// work on them. It enforces the order that the real parts enforce (nothing is mapped without a key,
+// nothing mounted without a filesystem) and can fail any step, before or after the step took
+// effect.
 #ifndef CRYPTVOL_TESTS_FAKES_FAKE_NODE_H_
 #define CRYPTVOL_TESTS_FAKES_FAKE_NODE_H_
 
@@ -57,7 +58,8 @@ struct World {
 
 inline constexpr uint64_t kDiskBytes = uint64_t{64} << 20;
 inline constexpr block::DeviceNumber kDisk = {7, 0};
-// A number that nothing on the machine that runs the test has: errors name the users of the real one.
+// A number that nothing on the machine that runs the test has: errors name the users of the real
+// one.
 inline constexpr block::DeviceNumber kMapping = {4000, 77};
 
 class FakeBackend : public block::Backend {
@@ -80,7 +82,8 @@ class FakeBackend : public block::Backend {
     return std::vector<block::VolumeInfo>();
   }
   absl::StatusOr<uint64_t> AvailableBytes() override { return 0; }
-  absl::StatusOr<std::string> Attach(const std::string& /*volume_id*/, bool /*read_only*/) override {
+  absl::StatusOr<std::string> Attach(const std::string& /*volume_id*/,
+                                     bool /*read_only*/) override {
     CV_RETURN_IF_ERROR(world_->Step("attach", [&] {
       world_->attached = true;
       return absl::OkStatus();
@@ -120,8 +123,9 @@ class FakeWorker : public volume::DeviceWorker {
     inspection.device.size_bytes = kDiskBytes;
     inspection.device.logical_sector_bytes = 512;
     inspection.device.contents =
-        world_->torn ? block::Contents::kUnknown
-                     : (world_->header.has_value() ? block::Contents::kLuks : block::Contents::kBlank);
+        world_->torn
+            ? block::Contents::kUnknown
+            : (world_->header.has_value() ? block::Contents::kLuks : block::Contents::kBlank);
     if (world_->mapping.has_value()) inspection.device.users = {"held by " + world_->mapping->name};
     if (world_->header.has_value()) {
       auto& header = inspection.header.emplace();
@@ -155,7 +159,8 @@ class FakeWorker : public volume::DeviceWorker {
     return world_->Step("write intent");
   }
   absl::Status ClearIntent(Deadline) override { return world_->Step("clear intent"); }
-  // A fault after this step's effect is a crash with a whole header; one before it leaves a torn one.
+  // A fault after this step's effect is a crash with a whole header; one before it leaves a torn
+  // one.
   absl::Status CommitHeader(bool may_be_torn, Deadline) override {
     if (world_->header.has_value() || (world_->torn && !may_be_torn)) {
       return absl::AbortedError("not blank");

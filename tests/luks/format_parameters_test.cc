@@ -137,7 +137,8 @@ TEST(FormatParameters, RepeatsNothingOfTheSecret) {
        {FormatOverrides{.cipher = "swordfish"}, FormatOverrides{.hash = "swordfish"},
         FormatOverrides{.pbkdf = "swordfish"}}) {
     EXPECT_THAT(FromSecret(wrong), Fails(kInvalid, "a new volume can have"));
-    EXPECT_THAT(Message(FromSecret(wrong).status()), ::testing::Not(::testing::HasSubstr("swordfish")));
+    EXPECT_THAT(Message(FromSecret(wrong).status()),
+                ::testing::Not(::testing::HasSubstr("swordfish")));
   }
 }
 

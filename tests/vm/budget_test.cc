@@ -1,4 +1,5 @@
-// Memory of key derivations: many at once stay within the budget, and one that is too large is told so.
+// Memory of key derivations: many at once stay within the budget, and one that is too large is told
+// so.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -72,7 +73,8 @@ class WorkerMemory {
     int64_t bytes = 0;
     int workers = 0;
     for (const auto& process : fs::directory_iterator("/proc")) {
-      if (process.path().filename().string().find_first_not_of("0123456789") != std::string::npos) continue;
+      if (process.path().filename().string().find_first_not_of("0123456789") != std::string::npos)
+        continue;
       if (!IsWorkerOf(process.path(), driver)) continue;
       bytes += ProportionalBytes(process.path());
       ++workers;
@@ -102,11 +104,16 @@ class ControlGroup {
     Limit(bytes);
   }
   ~ControlGroup() {
-    Shell(std::string("for p in $(cat ") + kPath + "/cgroup.procs); do echo $p > /sys/fs/cgroup/cgroup.procs; done");
+    Shell(std::string("for p in $(cat ") + kPath +
+          "/cgroup.procs); do echo $p > /sys/fs/cgroup/cgroup.procs; done");
     MustRun(std::string("rmdir ") + kPath);
   }
-  void Limit(int64_t bytes) { WriteFile(std::string(kPath) + "/memory.max", std::to_string(bytes)); }
-  void Take(pid_t process) { WriteFile(std::string(kPath) + "/cgroup.procs", std::to_string(process)); }
+  void Limit(int64_t bytes) {
+    WriteFile(std::string(kPath) + "/memory.max", std::to_string(bytes));
+  }
+  void Take(pid_t process) {
+    WriteFile(std::string(kPath) + "/cgroup.procs", std::to_string(process));
+  }
   int64_t bytes() const { return std::stol(ReadFile(std::string(kPath) + "/memory.current")); }
   // In a shell of its own, whose memory counts for the group.
   void Run(const std::string& command) {
@@ -122,16 +129,19 @@ class Budget : public DriverTest {
   void SetUp() override {
     DriverTest::SetUp();
     driver_ = std::make_unique<Driver>(
-        directory_, std::vector<std::string>{"--kdf-memory-budget=256MiB",
-                                             "--metrics-address=127.0.0.1:" + std::to_string(kMetricsPort)});
+        directory_,
+        std::vector<std::string>{"--kdf-memory-budget=256MiB",
+                                 "--metrics-address=127.0.0.1:" + std::to_string(kMetricsPort)});
     driver_->Start();
   }
 
   // A block device with a keyslot of that cost, of stock cryptsetup's making.
   std::string MakeDevice(int memory_kib, const std::string& name) {
     const std::string device = NewDevice(17 * kMiB, name);
-    MustRun("cryptsetup -q luksFormat --type luks2 --pbkdf argon2id --pbkdf-force-iterations 4 --pbkdf-memory " +
-            std::to_string(memory_kib) + " " + device + " -d - < " + KeyFile(kKey));
+    MustRun(
+        "cryptsetup -q luksFormat --type luks2 --pbkdf argon2id --pbkdf-force-iterations 4 "
+        "--pbkdf-memory " +
+        std::to_string(memory_kib) + " " + device + " -d - < " + KeyFile(kKey));
     return device;
   }
 
@@ -144,8 +154,8 @@ class Budget : public DriverTest {
   }
 };
 
-// Twenty volumes with keyslots of 64 MiB, staged at once: all succeed, several at a time, and the workers never
-// take more than the budget.
+// Twenty volumes with keyslots of 64 MiB, staged at once: all succeed, several at a time, and the
+// workers never take more than the budget.
 TEST_F(Budget, TwentyVolumesStayWithinIt) {
   const std::string original = MakeDevice(65536, "original");
   std::vector<Volume> volumes;
@@ -164,8 +174,8 @@ TEST_F(Budget, TwentyVolumesStayWithinIt) {
   }
   for (auto& stage : stages) EXPECT_CODE(OK, stage.get());
   memory.Stop();
-  std::printf("peak of the workers' memory: %ld MiB, of at most %d at once\n", memory.peak_bytes() / kMiB,
-              memory.peak_workers());
+  std::printf("peak of the workers' memory: %ld MiB, of at most %d at once\n",
+              memory.peak_bytes() / kMiB, memory.peak_workers());
   EXPECT_LE(memory.peak_bytes(), 256 * kMiB);
   EXPECT_GE(memory.peak_bytes(), 2 * 64 * kMiB);  // parallel
   EXPECT_LE(Metric("cryptvol_kdf_memory_max_bytes"), 256 * kMiB);
@@ -175,8 +185,8 @@ TEST_F(Budget, TwentyVolumesStayWithinIt) {
   for (const Volume& volume : volumes) EXPECT_CODE(OK, Unstage(volume));
 }
 
-// A keyslot above the whole budget is refused where the control group's limit leaves no room, with the limit that
-// it needs; with that limit it opens.
+// A keyslot above the whole budget is refused where the control group's limit leaves no room, with
+// the limit that it needs; with that limit it opens.
 TEST_F(Budget, AKeyslotAboveTheLimitSaysWhatItNeeds) {
   const Volume volume = BlockVolumeOn(MakeDevice(524288, "large"), "volume-large");
   ControlGroup group(300 * kMiB);
@@ -198,7 +208,8 @@ TEST_F(Budget, AKeyslotAboveTheLimitSaysWhatItNeeds) {
   EXPECT_CODE(OK, Unstage(volume));
 }
 
-// Memory that the kernel takes back when it is needed, the cache of files, does not count against a keyslot.
+// Memory that the kernel takes back when it is needed, the cache of files, does not count against a
+// keyslot.
 TEST_F(Budget, CachedFilesDoNotCount) {
   const Volume volume = BlockVolumeOn(MakeDevice(524288, "large"), "volume-large");
   ControlGroup group(700 * kMiB);

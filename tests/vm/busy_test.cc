@@ -1,4 +1,5 @@
-// Taking down what somebody still uses: refused, until they are gone, with the names of those who do.
+// Taking down what somebody still uses: refused, until they are gone, with the names of those who
+// do.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -24,7 +25,8 @@ class Busy : public RefusalTest {
     EXPECT_CODE(OK, Stage(volume));
     return volume;
   }
-  void ExpectBusy(const grpc::Status& status, const Volume& volume, std::vector<std::string> words) {
+  void ExpectBusy(const grpc::Status& status, const Volume& volume,
+                  std::vector<std::string> words) {
     words.push_back(volume.id);
     EXPECT_THAT(status, Refused(StatusCode::FAILED_PRECONDITION, words));
     EXPECT_TRUE(IsMapped(volume));
@@ -45,7 +47,8 @@ TEST_F(Busy, OpenFileInThePublishedPath) {
   ExpectBusy(Unpublish(volume, path("pod")), volume,
              {path("pod"), "process " + reader.pid() + " (sleep) has files open on it"});
   EXPECT_EQ("in use", ReadFile(path("pod/file")));
-  ExpectBusy(Unstage(volume), volume, {"process " + reader.pid() + " (sleep)", "mounted on " + path("pod")});
+  ExpectBusy(Unstage(volume), volume,
+             {"process " + reader.pid() + " (sleep)", "mounted on " + path("pod")});
   reader.Stop();
   EXPECT_CODE(OK, Unpublish(volume, path("pod")));
   ExpectGoneAfterUnstage(volume);
@@ -55,7 +58,8 @@ TEST_F(Busy, OpenFileInThePublishedPath) {
 TEST_F(Busy, WorkingDirectoryInTheStagingPath) {
   const Volume volume = StagedVolume();
   Background worker("env -C " + volume.staging + " sleep 600");
-  ExpectBusy(Unstage(volume), volume, {volume.staging, "process " + worker.pid() + " (sleep) works in it"});
+  ExpectBusy(Unstage(volume), volume,
+             {volume.staging, "process " + worker.pid() + " (sleep) works in it"});
   worker.Stop();
   ExpectGoneAfterUnstage(volume);
 }
@@ -73,9 +77,9 @@ TEST_F(Busy, StillPublished) {
 TEST_F(Busy, LeakedMountNamespace) {
   const Volume volume = StagedVolume();
   Background leak("unshare --mount --propagation private sleep 600");
-  while (ReadFile("/proc/" + leak.pid() + "/comm") != "sleep\n") MustRun("sleep 0.1");
   ExpectBusy(Unstage(volume), volume,
-             {"mounted on " + volume.staging + " in the mount namespace of process " + leak.pid() + " (sleep)"});
+             {"mounted on " + volume.staging + " in the mount namespace of process " + leak.pid() +
+              " (sleep)"});
   leak.Stop();
   ExpectGoneAfterUnstage(volume);
 }
@@ -87,8 +91,8 @@ TEST_F(Busy, LeakedMountNamespaceOfBtrfs) {
   ASSERT_CODE(OK, Create(volume, 112 * kMiB));
   ASSERT_CODE(OK, Stage(volume));
   Background leak("unshare --mount --propagation private sleep 600");
-  while (ReadFile("/proc/" + leak.pid() + "/comm") != "sleep\n") MustRun("sleep 0.1");
-  ExpectBusy(Unstage(volume), volume, {"in the mount namespace of process " + leak.pid() + " (sleep)"});
+  ExpectBusy(Unstage(volume), volume,
+             {"in the mount namespace of process " + leak.pid() + " (sleep)"});
   leak.Stop();
   ExpectGoneAfterUnstage(volume);
 }
@@ -102,22 +106,25 @@ TEST_F(Busy, OpenBlockDevice) {
   ExpectGoneAfterUnstage(volume);
 }
 
-// A pod that has its device open keeps it published, and is named: it, and not everybody who uses /dev.
+// A pod that has its device open keeps it published, and is named: it, and not everybody who uses
+// /dev.
 TEST_F(Busy, OpenPublishedBlockDevice) {
   const Volume volume = StagedBlockVolume();
   ASSERT_CODE(OK, Publish(volume, path("pod")));
   Background pod("sleep 600 < " + path("pod"));
   const grpc::Status status = Unpublish(volume, path("pod"));
-  ExpectBusy(status, volume, {path("pod"), "process " + pod.pid() + " (sleep) has the device open"});
-  EXPECT_EQ(status.error_message().find("process "), status.error_message().rfind("process " + pod.pid()))
+  ExpectBusy(status, volume,
+             {path("pod"), "process " + pod.pid() + " (sleep) has the device open"});
+  EXPECT_EQ(status.error_message().find("process "),
+            status.error_message().rfind("process " + pod.pid()))
       << status.error_message();
   pod.Stop();
   EXPECT_CODE(OK, Unpublish(volume, path("pod")));
   ExpectGoneAfterUnstage(volume);
 }
 
-// A pod that has the device, but not open, is as good a reason: the number of its node would be another
-// volume's soon.
+// A pod that has the device, but not open, is as good a reason: the number of its node would be
+// another volume's soon.
 TEST_F(Busy, BlockVolumeStillPublished) {
   const Volume volume = StagedBlockVolume();
   ASSERT_CODE(OK, Publish(volume, path("pod")));
@@ -126,7 +133,8 @@ TEST_F(Busy, BlockVolumeStillPublished) {
   ExpectGoneAfterUnstage(volume);
 }
 
-// A read-only block volume that is still published is held by the loop device that keeps it read-only.
+// A read-only block volume that is still published is held by the loop device that keeps it
+// read-only.
 TEST_F(Busy, ReadOnlyBlockVolumeStillPublished) {
   Volume volume = StagedBlockVolume();
   volume.publish_read_only = true;
@@ -136,10 +144,12 @@ TEST_F(Busy, ReadOnlyBlockVolumeStillPublished) {
   ExpectGoneAfterUnstage(volume);
 }
 
-// What a host's udev may do to a pod's bytes: another mapping over the decrypted device. It is named.
+// What a host's udev may do to a pod's bytes: another mapping over the decrypted device. It is
+// named.
 TEST_F(Busy, MappingOverTheVolume) {
   const Volume volume = StagedBlockVolume();
-  MustRun("dmsetup create cvtest-over --table '0 8 linear /dev/mapper/" + MappingOf(volume) + " 0'");
+  MustRun("dmsetup create cvtest-over --table '0 8 linear /dev/mapper/" + MappingOf(volume) +
+          " 0'");
   ExpectBusy(Unstage(volume), volume, {"held by dm-", "(cvtest-over)"});
   MustRun("dmsetup remove cvtest-over");
   ExpectGoneAfterUnstage(volume);

@@ -1,4 +1,5 @@
-// What is written through an encrypted volume is nowhere on the raw device: the whole of it is searched.
+// What is written through an encrypted volume is nowhere on the raw device: the whole of it is
+// searched.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -34,9 +35,10 @@ class Ciphertext : public DriverTest {
     return volume;
   }
 
-  // Leaves the pattern in a published filesystem, as a file's content or as its name, and reads it again
-  // after the volume was unstaged and staged.
-  void WriteThroughMount(const Volume& volume, const std::string& name, const std::string& content) {
+  // Leaves the pattern in a published filesystem, as a file's content or as its name, and reads it
+  // again after the volume was unstaged and staged.
+  void WriteThroughMount(const Volume& volume, const std::string& name,
+                         const std::string& content) {
     ASSERT_CODE(OK, Create(volume, SmallestSize(volume.filesystem)));
     ASSERT_CODE(OK, Stage(volume));
     ASSERT_CODE(OK, Publish(volume, path("pod")));

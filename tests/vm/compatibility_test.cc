@@ -1,4 +1,5 @@
-// Both ways with stock cryptsetup: what others formatted opens here, what is formatted here opens there.
+// Both ways with stock cryptsetup: what others formatted opens here, what is formatted here opens
+// there.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -69,8 +70,9 @@ class Compatibility : public DriverTest {
   }
 
   void ExpectToken(const std::string& device, const Volume& volume) {
-    const auto token = nlohmann::json::parse(
-        MustRun("cryptsetup token export --token-id 0 " + device), nullptr, /*allow_exceptions=*/false);
+    const auto token =
+        nlohmann::json::parse(MustRun("cryptsetup token export --token-id 0 " + device), nullptr,
+                              /*allow_exceptions=*/false);
     EXPECT_EQ("cryptvol", token.value("type", ""));
     EXPECT_EQ("ready", token.value("state", ""));
     EXPECT_EQ(volume.id, token.value("volume_id", ""));
@@ -117,7 +119,8 @@ TEST_F(Compatibility, OpensLonghornWithLargeSectors) {
 // So does one with PBKDF2.
 TEST_F(Compatibility, OpensLonghornPbkdf2) {
   const std::string key = "longhorn's passphrase";
-  Volume volume = StaticVolume(MakeForeign(LonghornFormat("pbkdf2") + " --pbkdf-force-iterations 1000", key));
+  Volume volume =
+      StaticVolume(MakeForeign(LonghornFormat("pbkdf2") + " --pbkdf-force-iterations 1000", key));
   volume.secrets = QuickSecret(key);
   ExpectOpensLuks2(volume, key);
 }
@@ -144,7 +147,8 @@ TEST_F(Compatibility, OpensLonghornXfs) {
   ExpectOpensLuks2(volume, key);
 }
 
-// A LUKS1 volume, as Hetzner's driver makes them, opens and keeps its data, and its header is never written.
+// A LUKS1 volume, as Hetzner's driver makes them, opens and keeps its data, and its header is never
+// written.
 TEST_F(Compatibility, OpensHetznerLuks1) {
   const std::string key = "hetzner's passphrase";
   const std::string device = MakeForeign("--type luks1 --pbkdf-force-iterations 1000", key);
@@ -152,8 +156,8 @@ TEST_F(Compatibility, OpensHetznerLuks1) {
   volume.secrets = {{"encryption-passphrase", key}};
   ExpectReadOnlyStageChangesNothing(volume, device);
 
-  const std::string offset = MustRun("cryptsetup luksDump " + device +
-                                     " | sed -n 's/^Payload offset:[^0-9]*//p'");
+  const std::string offset =
+      MustRun("cryptsetup luksDump " + device + " | sed -n 's/^Payload offset:[^0-9]*//p'");
   const std::string header = path("header");
   const std::string copy = "dd status=none count=" + offset + " if=" + device + " of=" + header;
   MustRun(copy);
@@ -174,7 +178,8 @@ TEST_F(Compatibility, OpensScaleway) {
 // Trident's names are understood, the previous passphrase's too: it opens what was not rotated yet.
 TEST_F(Compatibility, OpensTridentAlsoWithThePreviousPassphrase) {
   const std::string key = "trident's passphrase";
-  Volume volume = StaticVolume(MakeForeign("--type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000", key));
+  Volume volume =
+      StaticVolume(MakeForeign("--type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000", key));
   volume.secrets = {{"luks-passphrase", key}, {"luks-passphrase-name", "A"}};
   ExpectOpensLuks2(volume, key);
   volume.secrets = {{"luks-passphrase", "a later one"},
@@ -189,11 +194,12 @@ TEST_F(Compatibility, CryptsetupOpensWhatTheDriverMade) {
   const std::string key = "a key that ends in a newline\n";
   Volume volume = NewVolume();
   volume.secrets = {{"CRYPTO_KEY_VALUE", key}};
-  EXPECT_THAT(MakeAndDump(volume),
-              AllOf(HasSubstr("\n offset: 16777216 [bytes]"), HasSubstr("\n cipher: aes-xts-plain64"),
-                    HasSubstr("\n sector: 4096 [bytes]"), HasSubstr("\n Key: 512 bits"),
-                    HasSubstr("\n PBKDF: argon2id"), HasSubstr("\n Memory: 65536"),
-                    HasSubstr("\n AF hash: sha256"), HasSubstr("\n 0: cryptvol")));
+  EXPECT_THAT(
+      MakeAndDump(volume),
+      AllOf(HasSubstr("\n offset: 16777216 [bytes]"), HasSubstr("\n cipher: aes-xts-plain64"),
+            HasSubstr("\n sector: 4096 [bytes]"), HasSubstr("\n Key: 512 bits"),
+            HasSubstr("\n PBKDF: argon2id"), HasSubstr("\n Memory: 65536"),
+            HasSubstr("\n AF hash: sha256"), HasSubstr("\n 0: cryptvol")));
   EXPECT_THAT(table_, Not(HasSubstr("workqueue")));
   EXPECT_THAT(table_, Not(HasSubstr("allow_discards")));
   ExpectStockFinds(ImageOf(volume), key, "file", kText);
@@ -231,15 +237,18 @@ TEST_F(Compatibility, CryptsetupOpensWithALongKey) {
 TEST_F(Compatibility, StorageClassParametersReachTheHeader) {
   Volume volume = NewVolume();
   volume.secrets = {{"CRYPTO_KEY_VALUE", "passphrase"}};
-  volume.context = {{"encrypted", "true"},    {"cipher", "serpent-xts-plain64"}, {"keySize", "256"},
-                    {"hash", "sha512"},       {"pbkdf", "argon2i"},              {"pbkdfIterations", "5"},
-                    {"pbkdfMemory", "2048"},  {"sectorSize", "1024"},            {"discard", "true"},
-                    {"noReadWorkqueue", "1"}, {"noWriteWorkqueue", "T"}};
-  EXPECT_THAT(MakeAndDump(volume),
-              AllOf(HasSubstr("\n cipher: serpent-xts-plain64"), HasSubstr("\n sector: 1024 [bytes]"),
-                    HasSubstr("\n Key: 256 bits"), HasSubstr("\n PBKDF: argon2i\n"),
-                    HasSubstr("\n Time cost: 5\n"), HasSubstr("\n Memory: 2048\n"),
-                    HasSubstr("\n AF hash: sha512"), HasSubstr("\n Hash: sha512")));
+  volume.context = {{"encrypted", "true"},    {"cipher", "serpent-xts-plain64"},
+                    {"keySize", "256"},       {"hash", "sha512"},
+                    {"pbkdf", "argon2i"},     {"pbkdfIterations", "5"},
+                    {"pbkdfMemory", "2048"},  {"sectorSize", "1024"},
+                    {"discard", "true"},      {"noReadWorkqueue", "1"},
+                    {"noWriteWorkqueue", "T"}};
+  EXPECT_THAT(
+      MakeAndDump(volume),
+      AllOf(HasSubstr("\n cipher: serpent-xts-plain64"), HasSubstr("\n sector: 1024 [bytes]"),
+            HasSubstr("\n Key: 256 bits"), HasSubstr("\n PBKDF: argon2i\n"),
+            HasSubstr("\n Time cost: 5\n"), HasSubstr("\n Memory: 2048\n"),
+            HasSubstr("\n AF hash: sha512"), HasSubstr("\n Hash: sha512")));
   EXPECT_THAT(table_, AllOf(HasSubstr(" crypt serpent-xts-plain64 "), HasSubstr("allow_discards"),
                             HasSubstr("no_read_workqueue"), HasSubstr("no_write_workqueue"),
                             HasSubstr("sector_size:1024")));
@@ -249,13 +258,15 @@ TEST_F(Compatibility, StorageClassParametersReachTheHeader) {
 // The Secret's settings win over the StorageClass's.
 TEST_F(Compatibility, TheSecretOverridesTheStorageClass) {
   Volume volume = NewVolume();
-  volume.context = {{"encrypted", "true"},    {"cipher", "serpent-xts-plain64"}, {"keySize", "512"},
-                    {"hash", "sha512"},       {"pbkdf", "argon2i"},              {"pbkdfIterations", "5"},
+  volume.context = {{"encrypted", "true"},  {"cipher", "serpent-xts-plain64"},
+                    {"keySize", "512"},     {"hash", "sha512"},
+                    {"pbkdf", "argon2i"},   {"pbkdfIterations", "5"},
                     {"pbkdfMemory", "2048"}};
-  volume.secrets = {{"CRYPTO_KEY_VALUE", "passphrase"},    {"CRYPTO_KEY_CIPHER", "aes-cbc-essiv:sha256"},
-                    {"CRYPTO_KEY_SIZE", "256"},            {"CRYPTO_KEY_HASH", "sha384"},
-                    {"CRYPTO_PBKDF", "argon2id"},          {"CRYPTO_PBKDF_FORCE_ITERATIONS", "6"},
-                    {"CRYPTO_PBKDF_MEMORY", "1024"}};
+  volume.secrets = {
+      {"CRYPTO_KEY_VALUE", "passphrase"}, {"CRYPTO_KEY_CIPHER", "aes-cbc-essiv:sha256"},
+      {"CRYPTO_KEY_SIZE", "256"},         {"CRYPTO_KEY_HASH", "sha384"},
+      {"CRYPTO_PBKDF", "argon2id"},       {"CRYPTO_PBKDF_FORCE_ITERATIONS", "6"},
+      {"CRYPTO_PBKDF_MEMORY", "1024"}};
   EXPECT_THAT(MakeAndDump(volume),
               AllOf(HasSubstr("\n cipher: aes-cbc-essiv:sha256"), HasSubstr("\n Key: 256 bits"),
                     HasSubstr("\n PBKDF: argon2id\n"), HasSubstr("\n Time cost: 6\n"),
@@ -268,7 +279,8 @@ TEST_F(Compatibility, ARandomKeyGetsTheCheapestKeyslot) {
   const std::string key = "7f3a09c1d5e24b68907c1d2e3f405162738495a6b7c8d9e0f1021324354657ab";
   Volume volume = NewVolume();
   volume.secrets = {{"CRYPTO_KEY_VALUE", key}, {"CRYPTO_KEY_FORMAT", "random"}};
-  EXPECT_THAT(MakeAndDump(volume), HasSubstr("\n PBKDF: pbkdf2\n Hash: sha256\n Iterations: 1000\n"));
+  EXPECT_THAT(MakeAndDump(volume),
+              HasSubstr("\n PBKDF: pbkdf2\n Hash: sha256\n Iterations: 1000\n"));
   ExpectStockFinds(ImageOf(volume), key, "file", kText);
 }
 

@@ -1,4 +1,5 @@
-// Devices that hold something, are used by somebody, or cannot be trusted to be blank: not one byte is written.
+// Devices that hold something, are used by somebody, or cannot be trusted to be blank: not one byte
+// is written.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -45,9 +46,11 @@ class DeviceRefusals : public RefusalTest {
     const int64_t sectors = std::stoll(MustRun("blockdev --getsz " + device));
     const int64_t bad = offset / 512;
     const auto linear = [&](int64_t begin, int64_t end) {
-      return begin == end ? "" : fmt::format("{} {} linear {} {}\n", begin, end - begin, device, begin);
+      return begin == end ? ""
+                          : fmt::format("{} {} linear {} {}\n", begin, end - begin, device, begin);
     };
-    WriteFile(path("table"), linear(0, bad) + fmt::format("{} 8 error\n", bad) + linear(bad + 8, sectors));
+    WriteFile(path("table"),
+              linear(0, bad) + fmt::format("{} 8 error\n", bad) + linear(bad + 8, sectors));
     MustRun("dmsetup create cvtest-bad " + path("table"));
     return "/dev/mapper/cvtest-bad";
   }
@@ -120,25 +123,29 @@ TEST_F(DeviceRefusals, PlainVolumeOverUnknownBytes) {
 TEST_F(DeviceRefusals, PlainVolumeOverLuks) {
   Volume volume = StaticVolume(NewLuksDevice("a passphrase"));
   volume.context.erase("encrypted");
-  ExpectStageRefused(volume, path("luks.img"), StatusCode::FAILED_PRECONDITION, {"holds a LUKS volume", "encrypted"});
+  ExpectStageRefused(volume, path("luks.img"), StatusCode::FAILED_PRECONDITION,
+                     {"holds a LUKS volume", "encrypted"});
 }
 
 // A device that is not there is not found, by the name in the volume's attributes.
 TEST_F(DeviceRefusals, Absent) {
   EXPECT_THAT(Stage(StaticVolume("/dev/disk/by-id/no-such-disk")),
-              Refused(StatusCode::NOT_FOUND, {"static-test", "/dev/disk/by-id/no-such-disk", "attach the disk"}));
+              Refused(StatusCode::NOT_FOUND,
+                      {"static-test", "/dev/disk/by-id/no-such-disk", "attach the disk"}));
 }
 
 // A file is no device, even a blank one that could hold a volume.
 TEST_F(DeviceRefusals, RegularFile) {
   MustRun("truncate --size 32M " + path("disk.img"));
-  ExpectStageRefused(StaticVolume(path("disk.img")), path("disk.img"), StatusCode::FAILED_PRECONDITION,
+  ExpectStageRefused(StaticVolume(path("disk.img")), path("disk.img"),
+                     StatusCode::FAILED_PRECONDITION,
                      {path("disk.img"), "a regular file, not a block device"});
 }
 
 // Nor is a directory or a character device.
 TEST_F(DeviceRefusals, NeitherFileNorDevice) {
-  EXPECT_THAT(Stage(StaticVolume(directory_)), Refused(StatusCode::FAILED_PRECONDITION, {"a directory"}));
+  EXPECT_THAT(Stage(StaticVolume(directory_)),
+              Refused(StatusCode::FAILED_PRECONDITION, {"a directory"}));
   EXPECT_THAT(Stage(StaticVolume("/dev/zero")),
               Refused(StatusCode::FAILED_PRECONDITION, {"/dev/zero", "a character device"}));
 }
@@ -153,16 +160,19 @@ TEST_F(DeviceRefusals, SizeZero) {
 // A device of which no sector can be read is not blank.
 TEST_F(DeviceRefusals, Unreadable) {
   MustRun("dmsetup create cvtest-dead --table '0 98304 error'");
-  EXPECT_THAT(Stage(StaticVolume("/dev/mapper/cvtest-dead")),
-              Refused(StatusCode::DATA_LOSS, {"static-test", "/dev/mapper/cvtest-dead", "kernel's log"}));
+  EXPECT_THAT(
+      Stage(StaticVolume("/dev/mapper/cvtest-dead")),
+      Refused(StatusCode::DATA_LOSS, {"static-test", "/dev/mapper/cvtest-dead", "kernel's log"}));
 }
 
-// Nor is one with a single bad sector among its zeros, at the start, in the header's region or at the end.
+// Nor is one with a single bad sector among its zeros, at the start, in the header's region or at
+// the end.
 TEST_F(DeviceRefusals, OneBadSector) {
   const std::string device = NewDevice(48 * kMiB);
   for (const int64_t offset : {int64_t{0}, 10 * kMiB, 48 * kMiB - 4096}) {
     const std::string bad = BadSectorAt(device, offset);
-    ExpectStageRefused(StaticVolume(bad), path("disk.img"), StatusCode::DATA_LOSS, {bad, "kernel's log"});
+    ExpectStageRefused(StaticVolume(bad), path("disk.img"), StatusCode::DATA_LOSS,
+                       {bad, "kernel's log"});
     MustRun("dmsetup remove cvtest-bad");
   }
 }
@@ -231,16 +241,18 @@ TEST_F(DeviceRefusals, MkfsIsMissing) {
 // A mounted device is named with its mount point.
 TEST_F(DeviceRefusals, Mounted) {
   const std::string device = NewDevice(32 * kMiB);
-  MustRun("mkfs.ext4 -q " + device + " && mkdir " + path("mnt") + " && mount -o ro " + device + " " + path("mnt"));
+  MustRun("mkfs.ext4 -q " + device + " && mkdir " + path("mnt") + " && mount -o ro " + device +
+          " " + path("mnt"));
   ExpectInUse(device, "mounted on " + path("mnt"));
 }
 
 // A partition that is mounted makes the whole device used.
 TEST_F(DeviceRefusals, PartitionIsMounted) {
   const std::string device = NewDevice(48 * kMiB);
-  MustRun("echo ',16M' | sfdisk --quiet --no-reread --label dos " + device + " && partx --add " + device);
-  MustRun("mkfs.ext4 -q " + device + "p1 && mkdir " + path("mnt") + " && mount -o ro " + device + "p1 " +
-          path("mnt"));
+  MustRun("echo ',16M' | sfdisk --quiet --no-reread --label dos " + device + " && partx --add " +
+          device);
+  MustRun("mkfs.ext4 -q " + device + "p1 && mkdir " + path("mnt") + " && mount -o ro " + device +
+          "p1 " + path("mnt"));
   ExpectInUse(device, "p1 is mounted on " + path("mnt"));
   MustRun("umount " + path("mnt") + " && partx --delete " + device);
 }
@@ -253,7 +265,8 @@ TEST_F(DeviceRefusals, Swap) {
   ExpectInUse(device, "swap");
 }
 
-// A member of an md array without metadata: the device itself reads zero, and only the kernel knows.
+// A member of an md array without metadata: the device itself reads zero, and only the kernel
+// knows.
 TEST_F(DeviceRefusals, HeldByMd) {
   const std::string device = NewDevice(32 * kMiB);
   const std::string number = MustRun("cat /sys/class/block/" + device.substr(5) + "/dev");
@@ -268,8 +281,8 @@ TEST_F(DeviceRefusals, HeldByMd) {
 TEST_F(DeviceRefusals, HeldByLvm) {
   const std::string device = NewDevice(32 * kMiB);
   const std::string config = kLvmConfig;
-  MustRun("lvm vgcreate -qq" + config + "cvtest " + device + " && lvm lvcreate -qq -Zn -Wn -l4 -n lv" + config +
-          "cvtest");
+  MustRun("lvm vgcreate -qq" + config + "cvtest " + device +
+          " && lvm lvcreate -qq -Zn -Wn -l4 -n lv" + config + "cvtest");
   ExpectInUse(device, "(cvtest-lv)");
 }
 
@@ -283,7 +296,8 @@ TEST_F(DeviceRefusals, HeldByAMapping) {
 // A LUKS device that somebody opened by hand, under another name.
 TEST_F(DeviceRefusals, OpenedByHand) {
   const std::string device = NewLuksDevice("a passphrase");
-  MustRun("cryptsetup open --key-file " + KeyFile("a passphrase") + " " + device + " cvtest-by-hand");
+  MustRun("cryptsetup open --key-file " + KeyFile("a passphrase") + " " + device +
+          " cvtest-by-hand");
   Volume volume = StaticVolume(device);
   volume.secrets = QuickSecret("a passphrase");
   ExpectStageRefused(volume, path("luks.img"), StatusCode::FAILED_PRECONDITION,
@@ -295,7 +309,8 @@ TEST_F(DeviceRefusals, ClaimedByAProcess) {
   const std::string device = NewDevice(32 * kMiB);
   const UniqueFd claim(::open(device.c_str(), O_RDWR | O_EXCL | O_CLOEXEC));
   ASSERT_TRUE(claim.valid());
-  ExpectInUse(device, "process " + std::to_string(::getpid()) + " (cryptvol_vm_tes) has the device open");
+  ExpectInUse(device,
+              "process " + std::to_string(::getpid()) + " (cryptvol_vm_tes) has the device open");
 }
 
 }  // namespace

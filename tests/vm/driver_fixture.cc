@@ -20,7 +20,6 @@
 #include <sstream>
 #include <thread>
 
-#include "fmt/format.h"
 #include "base/c_handle.h"
 #include "base/unique_fd.h"
 #include "fmt/format.h"
@@ -126,7 +125,8 @@ std::string Digest(const std::string& path) {
   EXPECT_TRUE(!is_device || ::ioctl(fd.get(), BLKFLSBUF, 0) == 0) << path;
   const Handle<EVP_MD_CTX, EVP_MD_CTX_free> digest(EVP_MD_CTX_new());
   EVP_DigestInit_ex(digest.get(), EVP_sha256(), nullptr);
-  // Blocks of zeros count by not being there: hashing them is most of the time on an emulated machine.
+  // Blocks of zeros count by not being there: hashing them is most of the time on an emulated
+  // machine.
   constexpr size_t kBlock = 4096;
   const std::vector<char> zeros(kBlock);
   std::vector<char> buffer(256 * kBlock);
@@ -135,7 +135,9 @@ std::string Digest(const std::string& path) {
     if (data < 0) break;  // a hole up to the end
     at = data - data % static_cast<off_t>(kBlock);
     const ssize_t n = ::pread(fd.get(), buffer.data(), buffer.size(), at);
-    EXPECT_EQ(static_cast<ssize_t>(std::min<off_t>(size - at, static_cast<off_t>(buffer.size()))), n) << path;
+    EXPECT_EQ(static_cast<ssize_t>(std::min<off_t>(size - at, static_cast<off_t>(buffer.size()))),
+              n)
+        << path;
     for (ssize_t i = 0; i < n; i += kBlock) {
       const size_t bytes = std::min<size_t>(kBlock, static_cast<size_t>(n - i));
       if (std::memcmp(buffer.data() + i, zeros.data(), bytes) == 0) continue;
@@ -151,8 +153,13 @@ std::string Digest(const std::string& path) {
   return text;
 }
 
-Background::Background(const std::string& command)
-    : pid_(MustRun("exec " + command + " > /dev/null 2>&1 & echo $!")) {}
+Background::Background(const std::string& command, const std::string& program)
+    : pid_(MustRun("exec " + command + " > /dev/null 2>&1 & echo $!")) {
+  for (int i = 0; i < 600 && ReadFile("/proc/" + pid_ + "/comm") != program + "\n"; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_EQ(program + "\n", ReadFile("/proc/" + pid_ + "/comm")) << command;
+}
 
 void Background::Stop() {
   if (pid_.empty()) return;
@@ -167,9 +174,10 @@ void Background::Stop() {
 }
 
 std::string HttpGet(int port, const std::string& path) {
-  return MustRun(fmt::format("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{}; "
-                             "printf \"GET {} HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3'",
-                             port, path));
+  return MustRun(
+      fmt::format("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{}; "
+                  "printf \"GET {} HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3'",
+                  port, path));
 }
 
 Driver::Driver(const std::string& directory, std::vector<std::string> flags,
@@ -209,8 +217,8 @@ void Driver::Start() {
 // In the new process. Its mounts are its own from then on.
 void Driver::HidePrograms() const {
   if (hidden_.empty()) return;
-  bool hidden = ::unshare(CLONE_NEWNS) == 0 &&
-                ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+  bool hidden =
+      ::unshare(CLONE_NEWNS) == 0 && ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
   for (const std::string& program : hidden_) {
     hidden = hidden && ::mount("/dev/null", program.c_str(), nullptr, MS_BIND, nullptr) == 0;
   }
@@ -222,7 +230,8 @@ void Driver::Connect() {
   identity_ = ::csi::v1::Identity::NewStub(channel_);
   controller_ = ::csi::v1::Controller::NewStub(channel_);
   node_ = ::csi::v1::Node::NewStub(channel_);
-  ASSERT_TRUE(channel_->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(60)))
+  ASSERT_TRUE(
+      channel_->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(60)))
       << "the driver does not answer:\n"
       << log();
 }
@@ -282,12 +291,17 @@ void DriverTest::TearDown() {
   driver_.reset();
   // The deepest mounts first; then what they stood on.
   if (ReadFile("/proc/self/mountinfo").find(directory_) != std::string::npos) {
-    Shell("grep -F " + directory_ + " /proc/self/mountinfo | cut -d' ' -f5 | sort -r | xargs -r -n1 umount");
+    Shell("grep -F " + directory_ +
+          " /proc/self/mountinfo | cut -d' ' -f5 | sort -r | xargs -r -n1 umount");
   }
-  Shell("dmsetup ls --target crypt 2>/dev/null | cut -f1 | grep -v 'No devices' | xargs -r -n1 dmsetup "
-        "remove");
-  Shell("dmsetup ls 2>/dev/null | cut -f1 | grep -e ^cryptvol- -e ^cvtest- | xargs -r -n1 dmsetup remove "
-        "--force");
+  Shell(
+      "dmsetup ls --target crypt 2>/dev/null | cut -f1 | grep -v 'No devices' | xargs -r -n1 "
+      "dmsetup "
+      "remove");
+  Shell(
+      "dmsetup ls 2>/dev/null | cut -f1 | grep -e ^cryptvol- -e ^cvtest- | xargs -r -n1 dmsetup "
+      "remove "
+      "--force");
   Shell("losetup --list --noheadings --output NAME,BACK-FILE | grep -F -e " + directory_ +
         "/ -e /dev/mapper/ | cut -d' ' -f1 | xargs -r -n1 losetup -d");
   if (!HasFailure()) fs::remove_all(directory_);

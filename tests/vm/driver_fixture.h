@@ -1,7 +1,8 @@
 // A real cryptvol-csi process, called over its socket, on a kernel with a real dm-crypt.
 //
-// Runs as root in the VM (tests/vm/run) or natively. Everything is made beneath one directory on a disk of
-// the VM's, and unmounted, unmapped and detached again after each test, also after a failed one.
+// Runs as root in the VM (tests/vm/run) or natively. Everything is made beneath one directory on a
+// disk of the VM's, and unmounted, unmapped and detached again after each test, also after a failed
+// one.
 #ifndef CRYPTVOL_TESTS_VM_DRIVER_FIXTURE_H_
 #define CRYPTVOL_TESTS_VM_DRIVER_FIXTURE_H_
 
@@ -34,7 +35,8 @@ struct Setup {
 };
 Setup& TheSetup();
 
-// Runs a shell command; its output (both streams) and exit status. Keys go in files, not in the command.
+// Runs a shell command; its output (both streams) and exit status. Keys go in files, not in the
+// command.
 struct ShellResult {
   int status = -1;
   std::string output;
@@ -48,15 +50,16 @@ std::string ReadFile(const std::string& path);
 
 // Whether the bytes occur anywhere on a device or in a file; reads all of it.
 bool Contains(const std::string& path, const std::string& pattern);
-// SHA-256 of all its bytes: "not one byte written" is that this stays the same. Of a device, as the disk has
-// them: its page cache does not hear of what a mapping above it writes.
+// SHA-256 of all its bytes: "not one byte written" is that this stays the same. Of a device, as the
+// disk has them: its page cache does not hear of what a mapping above it writes.
 std::string Digest(const std::string& path);
 
 // A command that runs beside the test until it is stopped, or this is destroyed.
 class Background {
  public:
-  // One program, with its arguments and redirections.
-  explicit Background(const std::string& command);
+  // One program with its arguments and redirections; it may be another's argument, as of `env -C DIR`. Returns
+  // when that `program` runs.
+  explicit Background(const std::string& command, const std::string& program = "sleep");
   ~Background() { Stop(); }
   Background(const Background&) = delete;
   Background& operator=(const Background&) = delete;
@@ -74,17 +77,17 @@ std::string HttpGet(int port, const std::string& path);
 // A running driver. Killed, if need be, by the destructor.
 class Driver {
  public:
-  // `flags` come after --endpoint, --node-id, --state-dir and --backend (which `flags` may give again).
-  // `environment` entries are NAME=VALUE.
+  // `flags` come after --endpoint, --node-id, --state-dir and --backend (which `flags` may give
+  // again). `environment` entries are NAME=VALUE.
   explicit Driver(const std::string& directory, std::vector<std::string> flags = {},
                   std::vector<std::string> environment = {});
   ~Driver();
 
   // From the next Start on, the driver runs as if this program were not installed.
   void Hide(const std::string& program) { hidden_.push_back(program); }
-  void Start();      // and wait until it answers
-  int Terminate();   // SIGTERM; the exit status
-  void Kill();       // SIGKILL
+  void Start();     // and wait until it answers
+  int Terminate();  // SIGTERM; the exit status
+  void Kill();      // SIGKILL
   pid_t pid() const { return pid_; }
   std::string log() const;
   const std::string& endpoint() const { return endpoint_; }
@@ -109,17 +112,18 @@ class Driver {
   std::unique_ptr<::csi::v1::Node::Stub> node_;
 };
 
-// A volume as its user sees it: what goes into every request about it. Change the fields, then call.
+// A volume as its user sees it: what goes into every request about it. Change the fields, then
+// call.
 struct Volume {
   std::string id = "pvc-test";
   StringMap context = {{"encrypted", "true"}};
-  StringMap secrets;             // NewVolume: QuickSecret
+  StringMap secrets;  // NewVolume: QuickSecret
   std::string filesystem = "ext4";
   bool block = false;
   std::vector<std::string> mount_flags;
   ::csi::v1::VolumeCapability::AccessMode::Mode mode =
       ::csi::v1::VolumeCapability::AccessMode::SINGLE_NODE_WRITER;
-  std::string staging;           // NewVolume: <directory>/staging-<id>
+  std::string staging;  // NewVolume: <directory>/staging-<id>
   bool publish_read_only = false;
 
   ::csi::v1::VolumeCapability capability() const;
@@ -131,8 +135,8 @@ StringMap QuickSecret(const std::string& passphrase);
 class DriverTest : public ::testing::Test {
  protected:
   DriverTest();
-  void SetUp() override;      // an empty directory and a running driver
-  void TearDown() override;   // everything undone; mappings of the test's own are named cvtest-*
+  void SetUp() override;     // an empty directory and a running driver
+  void TearDown() override;  // everything undone; mappings of the test's own are named cvtest-*
 
   // The calls; on failure the status has the driver's code and message.
   grpc::Status Create(const Volume& volume, int64_t bytes = int64_t{128} << 20);
@@ -162,17 +166,17 @@ class DriverTest : public ::testing::Test {
 };
 
 // EXPECT_CODE(OK, Stage(v)); on a mismatch the message is shown.
-#define EXPECT_CODE(expected, call)                                          \
-  do {                                                                       \
-    const ::grpc::Status cv_status = (call);                                 \
-    EXPECT_EQ(::grpc::StatusCode::expected, cv_status.error_code())          \
-        << #call << ": " << cv_status.error_message();                       \
+#define EXPECT_CODE(expected, call)                                 \
+  do {                                                              \
+    const ::grpc::Status cv_status = (call);                        \
+    EXPECT_EQ(::grpc::StatusCode::expected, cv_status.error_code()) \
+        << #call << ": " << cv_status.error_message();              \
   } while (false)
-#define ASSERT_CODE(expected, call)                                          \
-  do {                                                                       \
-    const ::grpc::Status cv_status = (call);                                 \
-    ASSERT_EQ(::grpc::StatusCode::expected, cv_status.error_code())          \
-        << #call << ": " << cv_status.error_message();                       \
+#define ASSERT_CODE(expected, call)                                 \
+  do {                                                              \
+    const ::grpc::Status cv_status = (call);                        \
+    ASSERT_EQ(::grpc::StatusCode::expected, cv_status.error_code()) \
+        << #call << ": " << cv_status.error_message();              \
   } while (false)
 
 }  // namespace cryptvol::vm

@@ -1,4 +1,5 @@
-// LUKS devices that the key does not open, or that are not opened at all: told apart, and left alone.
+// LUKS devices that the key does not open, or that are not opened at all: told apart, and left
+// alone.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -32,11 +33,13 @@ std::vector<uint8_t> ReadBytes(const std::string& path, size_t bytes, off_t offs
 
 void WriteBytes(const std::string& path, const std::vector<uint8_t>& data, off_t offset) {
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  ASSERT_EQ(static_cast<ssize_t>(data.size()), ::pwrite(fd.get(), data.data(), data.size(), offset)) << path;
+  ASSERT_EQ(static_cast<ssize_t>(data.size()), ::pwrite(fd.get(), data.data(), data.size(), offset))
+      << path;
   ASSERT_EQ(0, ::fsync(fd.get()));
 }
 
-// Edits the JSON of both copies of a LUKS2 header, as somebody at the storage can: with the right checksums.
+// Edits the JSON of both copies of a LUKS2 header, as somebody at the storage can: with the right
+// checksums.
 void EditMetadata(const std::string& device, const std::function<void(json&)>& edit) {
   for (const size_t offset : {size_t{0}, kCopyBytes}) {
     std::vector<uint8_t> copy = ReadBytes(device, kCopyBytes, static_cast<off_t>(offset));
@@ -78,7 +81,8 @@ class HeaderRefusals : public RefusalTest {
     words.insert(words.end(), {device, "is not opened", "luksDump"});
     ExpectStageRefused(VolumeOn(device), path("luks.img"), StatusCode::FAILED_PRECONDITION, words);
   }
-  void ExpectEditNotOpened(const std::function<void(json&)>& edit, const std::vector<std::string>& words) {
+  void ExpectEditNotOpened(const std::function<void(json&)>& edit,
+                           const std::vector<std::string>& words) {
     const std::string device = NewLuksDevice(kKey);
     EditMetadata(device, edit);
     ExpectNotOpened(device, words);
@@ -120,8 +124,9 @@ TEST_F(HeaderRefusals, WrongKey) {
 
   Volume stranger = volume;
   stranger.secrets = QuickSecret("a wrong passphrase");
-  ExpectStageRefused(stranger, ImageOf(volume), StatusCode::UNAUTHENTICATED,
-                     {"no keyslot", "opens with the key in the Secret (CRYPTO_KEY_VALUE)", "not changed"});
+  ExpectStageRefused(
+      stranger, ImageOf(volume), StatusCode::UNAUTHENTICATED,
+      {"no keyslot", "opens with the key in the Secret (CRYPTO_KEY_VALUE)", "not changed"});
   EXPECT_EQ("", Shell("losetup --noheadings --associated " + ImageOf(volume)).output);
   ASSERT_CODE(OK, Stage(volume));
   EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
@@ -135,8 +140,9 @@ TEST_F(HeaderRefusals, WrongKeyOfANamedOne) {
   ASSERT_CODE(OK, Unstage(volume));
   volume.secrets = QuickSecret("a wrong passphrase");
   volume.secrets["CRYPTO_KEY_PREVIOUS_VALUE"] = "another wrong one";
-  ExpectStageRefused(volume, path("luks.img"), StatusCode::UNAUTHENTICATED,
-                     {"no keyslot", "CRYPTO_KEY_VALUE, CRYPTO_KEY_PREVIOUS_VALUE", "\"vault-2024-q3\""});
+  ExpectStageRefused(
+      volume, path("luks.img"), StatusCode::UNAUTHENTICATED,
+      {"no keyslot", "CRYPTO_KEY_VALUE, CRYPTO_KEY_PREVIOUS_VALUE", "\"vault-2024-q3\""});
 }
 
 // A newline more is another key: the bytes count as they are.
@@ -164,10 +170,13 @@ TEST_F(HeaderRefusals, ErasedKeyslots) {
 // Nor is the header that a killed luksFormat leaves, which isLuks takes for whole.
 TEST_F(HeaderRefusals, KilledLuksFormat) {
   const std::string device = NewDevice(32 * kMiB, "luks");
-  Background format("cryptsetup luksFormat -q --type luks2 --pbkdf argon2id --pbkdf-memory 262144 "
-                    "--pbkdf-force-iterations 1000 --pbkdf-parallel 1 --key-file " +
-                    KeyFile(kKey) + " " + device);
-  for (int i = 0; i < 100 && Shell("cryptsetup isLuks " + device).status != 0; ++i) ::usleep(100'000);
+  Background format(
+      "cryptsetup luksFormat -q --type luks2 --pbkdf argon2id --pbkdf-memory 262144 "
+      "--pbkdf-force-iterations 1000 --pbkdf-parallel 1 --key-file " +
+          KeyFile(kKey) + " " + device,
+      "cryptsetup");
+  for (int i = 0; i < 100 && Shell("cryptsetup isLuks " + device).status != 0; ++i)
+    ::usleep(100'000);
   format.Stop();
   MustRun("cryptsetup isLuks " + device);
   ExpectStageRefused(VolumeOn(device), path("luks.img"), StatusCode::FAILED_PRECONDITION,
@@ -177,7 +186,8 @@ TEST_F(HeaderRefusals, KilledLuksFormat) {
 // Data under the null cipher would be plaintext.
 TEST_F(HeaderRefusals, NullCipher) {
   const std::string device = NewLuksDevice(kKey);
-  EditMetadata(device, [](json& metadata) { metadata["segments"]["0"]["encryption"] = "cipher_null-ecb"; });
+  EditMetadata(device,
+               [](json& metadata) { metadata["segments"]["0"]["encryption"] = "cipher_null-ecb"; });
   ExpectNotOpened(device, {"the data", "cipher_null-ecb"});
 }
 
@@ -208,7 +218,8 @@ TEST_F(HeaderRefusals, SeveralSegments) {
   ExpectEditNotOpened(
       [](json& metadata) {
         metadata["segments"]["0"]["size"] = "4194304";
-        metadata["segments"]["1"] = {{"type", "linear"}, {"offset", "20971520"}, {"size", "dynamic"}};
+        metadata["segments"]["1"] = {
+            {"type", "linear"}, {"offset", "20971520"}, {"size", "dynamic"}};
       },
       {"2 segments, not one"});
 }
@@ -216,8 +227,10 @@ TEST_F(HeaderRefusals, SeveralSegments) {
 // A reencryption that somebody began has two keys, and a state that we do not follow.
 TEST_F(HeaderRefusals, Reencryption) {
   const std::string device = NewLuksDevice(kKey);
-  MustRun("cryptsetup reencrypt -q --init-only --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file " +
-          KeyFile(kKey) + " " + device);
+  MustRun(
+      "cryptsetup reencrypt -q --init-only --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
+      "--key-file " +
+      KeyFile(kKey) + " " + device);
   ExpectNotOpened(device, {"reencrypt"});
 }
 
@@ -226,7 +239,11 @@ TEST_F(HeaderRefusals, AbsurdMemory) {
   ExpectEditNotOpened(
       [](json& metadata) {
         json& kdf = metadata["keyslots"]["0"]["kdf"];
-        kdf = {{"type", "argon2id"}, {"time", 4}, {"memory", 64 << 20}, {"cpus", 4}, {"salt", kdf["salt"]}};
+        kdf = {{"type", "argon2id"},
+               {"time", 4},
+               {"memory", 64 << 20},
+               {"cpus", 4},
+               {"salt", kdf["salt"]}};
       },
       {"keyslot 0", "Argon2 with 67108864 KiB"});
 }
@@ -238,7 +255,8 @@ TEST_F(HeaderRefusals, AbsurdIterations) {
       {"keyslot 0", "4000000000 iterations of PBKDF2"});
 }
 
-// A damaged primary copy is repaired from the secondary one, after the key was proven and not before.
+// A damaged primary copy is repaired from the secondary one, after the key was proven and not
+// before.
 TEST_F(HeaderRefusals, DamagedPrimaryCopy) {
   const Volume volume = UsedVolume();
   WriteBytes(volume.context.at("device"), std::vector<uint8_t>(512, 'x'), 4096);
@@ -259,7 +277,8 @@ TEST_F(HeaderRefusals, DamagedSecondaryCopy) {
   ExpectRepairedByTheRightKeyOnly(volume);
 }
 
-// A peer's volume in block mode, never staged by us before: its header is foreign, its damage is repaired.
+// A peer's volume in block mode, never staged by us before: its header is foreign, its damage is
+// repaired.
 TEST_F(HeaderRefusals, DamagedPrimaryCopyOfABlockVolume) {
   Volume volume = VolumeOn(NewLuksDevice(kKey));
   volume.block = true;
@@ -283,6 +302,8 @@ TEST_F(HeaderRefusals, DamagedPrimaryCopyStagedReadOnly) {
   ASSERT_CODE(OK, Stage(volume));
   EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
   ASSERT_CODE(OK, Unstage(volume));
+  std::puts(Shell("cmp -l " + path("luks.img") + " " + path("copy") + "| head -40; cmp -l " +
+                  path("luks.img") + " " + path("copy") + "| wc -l")
   EXPECT_EQ(before, Digest(device));
   EXPECT_THAT(driver_->log(), Not(HasSubstr("repaired")));
 }
@@ -291,7 +312,8 @@ TEST_F(HeaderRefusals, DamagedPrimaryCopyStagedReadOnly) {
 TEST_F(HeaderRefusals, BothCopiesDamaged) {
   const Volume volume = UsedVolume();
   for (const size_t offset : {size_t{0}, kCopyBytes}) {
-    WriteBytes(volume.context.at("device"), std::vector<uint8_t>(512, 'x'), static_cast<off_t>(offset + 4096));
+    WriteBytes(volume.context.at("device"), std::vector<uint8_t>(512, 'x'),
+               static_cast<off_t>(offset + 4096));
   }
   ExpectStageRefused(volume, path("luks.img"), StatusCode::DATA_LOSS,
                      {volume.context.at("device"), "restore the header from a backup"});
@@ -301,8 +323,9 @@ TEST_F(HeaderRefusals, BothCopiesDamaged) {
 TEST_F(HeaderRefusals, FormattedVolumeReadsZero) {
   const Volume volume = UsedVolume();
   MustRun("blkdiscard -z " + volume.context.at("device"));
-  ExpectStageRefused(volume, path("luks.img"), StatusCode::DATA_LOSS,
-                     {volume.context.at("device"), "reads as zeros", "was formatted before", "backup"});
+  ExpectStageRefused(
+      volume, path("luks.img"), StatusCode::DATA_LOSS,
+      {volume.context.at("device"), "reads as zeros", "was formatted before", "backup"});
 }
 
 // A header that says whose it is, is not opened for another volume: devices change their names.

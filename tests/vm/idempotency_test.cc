@@ -15,9 +15,9 @@ namespace cryptvol::vm {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::Each;
 using ::testing::AnyOf;
 using ::testing::Contains;
+using ::testing::Each;
 using ::testing::HasSubstr;
 
 constexpr int64_t kMiB = int64_t{1} << 20;
@@ -26,12 +26,16 @@ constexpr char kText[] = "still there";
 class Idempotency : public DriverTest {
  protected:
   // How many times something is there: each must be 0 or 1.
-  int Mappings() const { return std::stoi(MustRun("dmsetup ls --target crypt | grep -c ^cryptvol- || true")); }
+  int Mappings() const {
+    return std::stoi(MustRun("dmsetup ls --target crypt | grep -c ^cryptvol- || true"));
+  }
   int Loops(const Volume& volume) {
-    return std::stoi(MustRun("losetup --noheadings --output NAME --associated " + ImageOf(volume) + " | wc -l"));
+    return std::stoi(
+        MustRun("losetup --noheadings --output NAME --associated " + ImageOf(volume) + " | wc -l"));
   }
   int Mounts(const std::string& target) const {
-    return std::stoi(MustRun("cut -d' ' -f5 /proc/self/mountinfo | grep -cxF " + target + " || true"));
+    return std::stoi(
+        MustRun("cut -d' ' -f5 /proc/self/mountinfo | grep -cxF " + target + " || true"));
   }
   void ExpectState(const Volume& volume, bool staged, bool published) {
     EXPECT_EQ(staged ? 1 : 0, Mappings());
@@ -47,7 +51,8 @@ class Idempotency : public DriverTest {
     MustRun("dd status=none conv=notrunc,fsync if=" + path("text") + " of=" + path("pod"));
   }
   void ExpectText(const Volume& volume) {
-    EXPECT_EQ(kText, volume.block ? MustRun("head -c 11 " + path("pod")) : ReadFile(path("pod/file")));
+    EXPECT_EQ(kText,
+              volume.block ? MustRun("head -c 11 " + path("pod")) : ReadFile(path("pod/file")));
   }
 
   // The whole life of a volume, each of its calls through `call`.
@@ -106,8 +111,8 @@ TEST_F(Idempotency, EachCallRepeated) {
   });
 }
 
-// Every call can arrive eight times at once: what is not done is ABORTED, saying what is at work, and the volume
-// is as if there had been one call.
+// Every call can arrive eight times at once: what is not done is ABORTED, saying what is at work,
+// and the volume is as if there had been one call.
 TEST_F(Idempotency, EachCallRepeatedAtOnce) {
   LiveBothWays([](const char* name, const std::function<grpc::Status()>& call) {
     SCOPED_TRACE(name);
@@ -148,7 +153,8 @@ TEST_F(Idempotency, EachCallRepeatedAfterAKill) {
   });
 }
 
-// It can be killed in the middle of a volume's first stage, at any time: a repeat finishes the work.
+// It can be killed in the middle of a volume's first stage, at any time: a repeat finishes the
+// work.
 TEST_F(Idempotency, TheFirstStageCanBeKilledAtAnyTime) {
   for (int i = 0; i < 8; ++i) {
     SCOPED_TRACE(i);
@@ -188,8 +194,8 @@ TEST_F(Idempotency, TwoVolumesAreStagedAtOnce) {
   EXPECT_CODE(OK, Unstage(two));
 }
 
-// Of two static volumes that name one device, the second is refused: first since the device is in use, later
-// since it is the other's. The error has the way out, which works.
+// Of two static volumes that name one device, the second is refused: first since the device is in
+// use, later since it is the other's. The error has the way out, which works.
 TEST_F(Idempotency, ADeviceBelongsToOneVolume) {
   const std::string device = NewDevice(48 * kMiB);
   const Volume first = StaticVolume(device, "static-first");
@@ -205,15 +211,16 @@ TEST_F(Idempotency, ADeviceBelongsToOneVolume) {
   const std::string before = Digest(device);
   status = Stage(second);
   EXPECT_EQ(grpc::StatusCode::FAILED_PRECONDITION, status.error_code());
-  EXPECT_THAT(status.error_message(),
-              AllOf(HasSubstr("volume static-first"), HasSubstr("adoptVolumeId: \"static-first\"")));
+  EXPECT_THAT(status.error_message(), AllOf(HasSubstr("volume static-first"),
+                                            HasSubstr("adoptVolumeId: \"static-first\"")));
   EXPECT_EQ(before, Digest(device));
 
   second.context["adoptVolumeId"] = "static-first";
   ASSERT_CODE(OK, Stage(second));
   EXPECT_EQ(kText, ReadFile(second.staging + "/file"));
   ASSERT_CODE(OK, Unstage(second));
-  EXPECT_THAT(MustRun("cryptsetup token export --token-id 0 " + device), HasSubstr("static-second"));
+  EXPECT_THAT(MustRun("cryptsetup token export --token-id 0 " + device),
+              HasSubstr("static-second"));
   EXPECT_CODE(FAILED_PRECONDITION, Stage(first));
   // Adopted for good: the attribute is not needed any more, and does no harm.
   ASSERT_CODE(OK, Stage(second));
@@ -223,13 +230,15 @@ TEST_F(Idempotency, ADeviceBelongsToOneVolume) {
   ASSERT_CODE(OK, Unstage(second));
 }
 
-// kubelet's directory may be a symbolic link: what is staged through it is recognised, by either name.
+// kubelet's directory may be a symbolic link: what is staged through it is recognised, by either
+// name.
 TEST_F(Idempotency, AStagingPathThroughASymbolicLinkIsRecognised) {
   std::filesystem::create_directories(path("real"));
   std::filesystem::create_directory_symlink(path("real"), path("link"));
   Volume volume = NewVolume();
   ASSERT_CODE(OK, Create(volume, 32 * kMiB));
-  for (const char* staging : {"link/staging", "link/staging/", "real/staging", "link/../link/./staging"}) {
+  for (const char* staging :
+       {"link/staging", "link/staging/", "real/staging", "link/../link/./staging"}) {
     SCOPED_TRACE(staging);
     volume.staging = path(staging);
     if (std::string(staging).find("..") != std::string::npos) {

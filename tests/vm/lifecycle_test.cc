@@ -15,7 +15,8 @@ class Lifecycle : public DriverTest {};
 
 constexpr char kPattern[] = "this text must never be seen on the raw device";
 
-// What a pod wrote is there again after the volume was unstaged and staged, and nowhere on the device.
+// What a pod wrote is there again after the volume was unstaged and staged, and nowhere on the
+// device.
 TEST_F(Lifecycle, DataSurvivesAndIsCiphertextOnTheDevice) {
   const Volume volume = NewVolume();
   ASSERT_CODE(OK, Create(volume));

@@ -12,7 +12,8 @@
 
 namespace {
 
-// The first disk of the VM becomes the scratch directory: a filesystem that has direct I/O and sparse files.
+// The first disk of the VM becomes the scratch directory: a filesystem that has direct I/O and
+// sparse files.
 bool PrepareDirectory(const std::string& directory) {
   const char* disks = std::getenv("CRYPTVOL_VM_DISKS");
   if (disks == nullptr || *disks == '\0') {
@@ -22,7 +23,8 @@ bool PrepareDirectory(const std::string& directory) {
   const std::string all = disks;
   const std::string disk = all.substr(0, all.find(' '));
   std::filesystem::create_directories(directory);
-  return cryptvol::vm::Shell("mkfs.ext4 -q -F " + disk + " && mount " + disk + " " + directory).status == 0;
+  return cryptvol::vm::Shell("mkfs.ext4 -q -F " + disk + " && mount " + disk + " " + directory)
+             .status == 0;
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// A mapping with the volume's name that this stage did not make: from a crash, over another device, or over
-// one that is gone. It is recognised, and never used.
+// A mapping with the volume's name that this stage did not make: from a crash, over another device,
+// or over one that is gone. It is recognised, and never used.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -38,9 +38,12 @@ class Mappings : public RefusalTest {
   }
   // What a mapping of the volume's name stands over now: "crypt 7:3" and so on.
   std::string TableOf(const Volume& volume) {
-    return MustRun("dmsetup table " + MappingOf(volume) + " | awk '{print $3, $3 == \"crypt\" ? $7 : $4}'");
+    return MustRun("dmsetup table " + MappingOf(volume) +
+                   " | awk '{print $3, $3 == \"crypt\" ? $7 : $4}'");
   }
-  std::string NumberOf(const std::string& device) { return MustRun("lsblk -dno MAJ:MIN " + device + " | tr -d ' '"); }
+  std::string NumberOf(const std::string& device) {
+    return MustRun("lsblk -dno MAJ:MIN " + device + " | tr -d ' '");
+  }
   // The stage came to the right filesystem, over a mapping of its own of the right device.
   void ExpectStagedRight(const Volume& volume, const std::string& device) {
     ASSERT_CODE(OK, Stage(volume));
@@ -96,8 +99,8 @@ TEST_F(Mappings, LeftByACrashIsNoWayAroundTheKey) {
   EXPECT_FALSE(IsMounted(volume.staging));
 }
 
-// A block volume's mapping is all that its stage makes: after a crash it is still staged, and the pod that
-// has the device never notices.
+// A block volume's mapping is all that its stage makes: after a crash it is still staged, and the
+// pod that has the device never notices.
 TEST_F(Mappings, BlockVolumeSurvivesTheDriver) {
   const std::string device = NewDevice(24 * kMiB);
   Volume volume = StaticVolume(device);
@@ -118,10 +121,12 @@ TEST_F(Mappings, BlockVolumeStagedOtherwise) {
   volume.block = true;
   ASSERT_CODE(OK, Stage(volume));
   volume.mode = ::csi::v1::VolumeCapability::AccessMode::SINGLE_NODE_READER_ONLY;
-  EXPECT_THAT(Stage(volume), Refused(StatusCode::ALREADY_EXISTS, {volume.id, "staged read-write", "unstage it first"}));
+  EXPECT_THAT(Stage(volume), Refused(StatusCode::ALREADY_EXISTS,
+                                     {volume.id, "staged read-write", "unstage it first"}));
 }
 
-// The name over a table that answers every read with an error, as after the disk below it was pulled.
+// The name over a table that answers every read with an error, as after the disk below it was
+// pulled.
 TEST_F(Mappings, OverErrors) {
   const std::string device = NewDevice(48 * kMiB);
   const Volume volume = UsedVolume(device);
@@ -147,8 +152,8 @@ TEST_F(Mappings, OverADeviceThatIsGone) {
   EXPECT_THAT(driver_->log(), HasSubstr(kRemoved));
 }
 
-// The device's name leads to another disk now: what the old mapping shows is another volume's data by all
-// appearances, down to the LUKS UUID.
+// The device's name leads to another disk now: what the old mapping shows is another volume's data
+// by all appearances, down to the LUKS UUID.
 TEST_F(Mappings, OverAnotherDevice) {
   const std::string link = path("by-id");
   std::filesystem::create_symlink(NewDevice(48 * kMiB, "old"), link);
@@ -176,8 +181,8 @@ TEST_F(Mappings, ForeignLinear) {
   EXPECT_EQ(before, Digest(foreign));
 }
 
-// A mapping of the right device under our name, but with a key that is not the header's: only its UUID, which
-// libcryptsetup sets, tells. A block volume would be used with it otherwise.
+// A mapping of the right device under our name, but with a key that is not the header's: only its
+// UUID, which libcryptsetup sets, tells. A block volume would be used with it otherwise.
 TEST_F(Mappings, ForeignCryptOverTheRightDevice) {
   const std::string device = NewDevice(24 * kMiB);
   Volume volume = StaticVolume(device);
@@ -185,7 +190,8 @@ TEST_F(Mappings, ForeignCryptOverTheRightDevice) {
   ASSERT_CODE(OK, Stage(volume));
   WriteFile("/dev/mapper/" + MappingOf(volume), "kept");
   ASSERT_CODE(OK, Unstage(volume));
-  MakeMapping(volume, "0 16384 crypt aes-xts-plain64 " + std::string(128, '7') + " 0 " + device + " 32768");
+  MakeMapping(volume,
+              "0 16384 crypt aes-xts-plain64 " + std::string(128, '7') + " 0 " + device + " 32768");
   ASSERT_CODE(OK, Stage(volume));
   EXPECT_TRUE(Contains("/dev/mapper/" + MappingOf(volume), "kept"));
   EXPECT_THAT(driver_->log(), HasSubstr(kRemoved));
@@ -212,9 +218,11 @@ TEST_F(Mappings, MountedByHand) {
   const Volume volume = UsedVolume(device);
   ASSERT_CODE(OK, Stage(volume));
   LeaveMappingBehind(volume);
-  MustRun("mkdir " + path("by-hand") + " && mount /dev/mapper/" + MappingOf(volume) + " " + path("by-hand"));
-  EXPECT_THAT(Stage(volume), Refused(StatusCode::FAILED_PRECONDITION,
-                                     {volume.id, MappingOf(volume), "mounted on " + path("by-hand")}));
+  MustRun("mkdir " + path("by-hand") + " && mount /dev/mapper/" + MappingOf(volume) + " " +
+          path("by-hand"));
+  EXPECT_THAT(Stage(volume),
+              Refused(StatusCode::FAILED_PRECONDITION,
+                      {volume.id, MappingOf(volume), "mounted on " + path("by-hand")}));
   MustRun("umount " + path("by-hand"));
   ExpectStagedRight(volume, device);
 }

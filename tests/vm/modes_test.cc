@@ -1,4 +1,5 @@
-// Block volumes and filesystems, and the ways in which they are shared out: flags, access modes, checks, sizes.
+// Block volumes and filesystems, and the ways in which they are shared out: flags, access modes,
+// checks, sizes.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -39,7 +40,9 @@ class Modes : public DriverTest {
     return volume;
   }
 
-  std::string SizeOf(const std::string& device) { return MustRun("blockdev --getsize64 " + device); }
+  std::string SizeOf(const std::string& device) {
+    return MustRun("blockdev --getsize64 " + device);
+  }
 
   grpc::Status Stats(const Volume& volume, const std::string& target,
                      NodeGetVolumeStatsResponse& response) {
@@ -51,12 +54,15 @@ class Modes : public DriverTest {
   }
 
   std::string MountOptions(const std::string& target) {
-    return "," + MustRun("findmnt --noheadings --first-only --output OPTIONS --mountpoint " + target) + ",";
+    return "," +
+           MustRun("findmnt --noheadings --first-only --output OPTIONS --mountpoint " + target) +
+           ",";
   }
 
   // Loop devices over the volume's mapping: what a read-only publish makes.
   std::string LoopsOverMapping(const Volume& volume) {
-    return Shell("losetup --noheadings --output NAME --associated /dev/mapper/" + MappingOf(volume)).output;
+    return Shell("losetup --noheadings --output NAME --associated /dev/mapper/" + MappingOf(volume))
+        .output;
   }
 
   // An ext4 volume with a file in it, unstaged.
@@ -75,12 +81,14 @@ class Modes : public DriverTest {
   }
 
   std::string Superblock(const Volume& volume) {
-    StockMapping mapping(ImageOf(volume), KeyFile(volume.secrets.at("CRYPTO_KEY_VALUE")), "--readonly");
+    StockMapping mapping(ImageOf(volume), KeyFile(volume.secrets.at("CRYPTO_KEY_VALUE")),
+                         "--readonly");
     return MustRun("dumpe2fs -h " + mapping.path() + " 2>&1 | tr -s ' \\t' ' '");
   }
 };
 
-// A block volume's pod gets a block device of exactly the size that was asked for, in the backing's sectors.
+// A block volume's pod gets a block device of exactly the size that was asked for, in the backing's
+// sectors.
 TEST_F(Modes, BlockDeviceHasTheRequestedSizeAndTheBackingsSectors) {
   const Volume volume = BlockVolume();
   const int64_t bytes = 20 * kMiB + 4096;
@@ -96,7 +104,8 @@ TEST_F(Modes, BlockDeviceHasTheRequestedSizeAndTheBackingsSectors) {
   EXPECT_CODE(OK, Unstage(volume));
 }
 
-// A disk image with a partition table in 512-byte sectors, as virtual machines have them, works on it.
+// A disk image with a partition table in 512-byte sectors, as virtual machines have them, works on
+// it.
 TEST_F(Modes, ADiskImageWithSmallSectorsWorksOnABlockVolume) {
   // One Linux partition from sector 2049, which no larger sector is aligned to, with 16 MiB.
   std::string image(2049 * 512 + 16 * kMiB, '\0');
@@ -110,7 +119,8 @@ TEST_F(Modes, ADiskImageWithSmallSectorsWorksOnABlockVolume) {
   ASSERT_CODE(OK, Stage(volume));
   ASSERT_CODE(OK, Publish(volume, path("pod")));
   MustRun("dd status=none conv=notrunc,fsync if=" + path("image") + " of=" + path("pod"));
-  MustRun("dd status=none conv=notrunc oflag=direct bs=512 count=1 seek=2047 if=/dev/zero of=" + path("pod"));
+  MustRun("dd status=none conv=notrunc oflag=direct bs=512 count=1 seek=2047 if=/dev/zero of=" +
+          path("pod"));
   const std::string disk = MustRun("losetup --find --show --partscan " + path("pod"));
   EXPECT_EQ("2049 32768",
             MustRun("partx --show --noheadings --output START,SECTORS " + disk + " | xargs"));
@@ -128,14 +138,15 @@ TEST_F(Modes, ADiskImageWithSmallSectorsWorksOnABlockVolume) {
   EXPECT_CODE(OK, Unstage(volume));
 }
 
-// A block volume published read-only cannot be written, whatever its pod tries; a repeat changes nothing, and
-// nothing of it is left afterwards.
+// A block volume published read-only cannot be written, whatever its pod tries; a repeat changes
+// nothing, and nothing of it is left afterwards.
 TEST_F(Modes, ReadOnlyPublishOfABlockVolumeCannotBeWritten) {
   Volume volume = BlockVolume();
   ASSERT_CODE(OK, Create(volume, 17 * kMiB));
   ASSERT_CODE(OK, Stage(volume));
   const std::string mapping = "/dev/mapper/" + MappingOf(volume);
-  MustRun("head -c 1M /dev/urandom | dd status=none iflag=fullblock bs=1M conv=notrunc,fsync of=" + mapping);
+  MustRun("head -c 1M /dev/urandom | dd status=none iflag=fullblock bs=1M conv=notrunc,fsync of=" +
+          mapping);
   const std::string before = Digest(mapping);
 
   volume.publish_read_only = true;
@@ -156,7 +167,8 @@ TEST_F(Modes, ReadOnlyPublishOfABlockVolumeCannotBeWritten) {
   EXPECT_CODE(OK, Unstage(volume));
 }
 
-// Two pods read a block volume beside one that writes it; each goes without taking the device from the others.
+// Two pods read a block volume beside one that writes it; each goes without taking the device from
+// the others.
 TEST_F(Modes, ReadOnlyPublishesOfABlockVolumeEndOneByOne) {
   Volume volume = BlockVolume();
   volume.mode = Mode::SINGLE_NODE_MULTI_WRITER;
@@ -189,7 +201,8 @@ TEST_F(Modes, ReadOnlyStagingOfABlockVolumeWritesNothing) {
   ASSERT_CODE(OK, Stage(volume));
   ASSERT_CODE(OK, Publish(volume, path("pod")));
   EXPECT_EQ("1", MustRun("blockdev --getro " + path("pod")));
-  EXPECT_NE(0, Shell("dd if=/dev/zero bs=4096 count=1 conv=notrunc,fsync of=" + path("pod")).status);
+  EXPECT_NE(0,
+            Shell("dd if=/dev/zero bs=4096 count=1 conv=notrunc,fsync of=" + path("pod")).status);
   EXPECT_CODE(OK, Unpublish(volume, path("pod")));
   EXPECT_CODE(OK, Unstage(volume));
   EXPECT_EQ(before, Digest(ImageOf(volume)));
@@ -275,8 +288,9 @@ TEST_F(Modes, MkfsOptionsReachTheFilesystem) {
   ASSERT_CODE(OK, Create(volume, 32 * kMiB));
   ASSERT_CODE(OK, Stage(volume));
   ASSERT_CODE(OK, Unstage(volume));
-  EXPECT_THAT(Superblock(volume), AllOf(HasSubstr("\nInode count: 512\n"), HasSubstr("\nInode size: 512\n"),
-                                        HasSubstr("volume name: a-label\n")));
+  EXPECT_THAT(Superblock(volume),
+              AllOf(HasSubstr("\nInode count: 512\n"), HasSubstr("\nInode size: 512\n"),
+                    HasSubstr("volume name: a-label\n")));
 }
 
 // mkfsOptions that are not for this are refused before there is a volume.
@@ -371,7 +385,8 @@ TEST_F(Modes, MultiWriterHasTwoWriters) {
   EXPECT_CODE(OK, Unstage(volume));
 }
 
-// ReadWriteOncePod: a second pod is refused while the first one has the volume, a repeat for the first is not.
+// ReadWriteOncePod: a second pod is refused while the first one has the volume, a repeat for the
+// first is not.
 TEST_F(Modes, SingleWriterHasOnePod) {
   for (const bool block : {false, true}) {
     SCOPED_TRACE(block ? "block" : "mount");
@@ -415,7 +430,8 @@ TEST_F(Modes, AnExt4AfterAPowerCutIsRecovered) {
   const Volume volume = VolumeWithFile();
   ASSERT_CODE(OK, Stage(volume));
   WriteFile(volume.staging + "/late", "committed just before the power went");
-  MustRun("sync " + volume.staging + "/late && cp --sparse=always " + ImageOf(volume) + " " + path("copy"));
+  MustRun("sync " + volume.staging + "/late && cp --sparse=always " + ImageOf(volume) + " " +
+          path("copy"));
   ASSERT_CODE(OK, Unstage(volume));
   MustRun("cp --sparse=always " + path("copy") + " " + ImageOf(volume));
   ASSERT_THAT(Superblock(volume), HasSubstr("needs_recovery"));
@@ -456,7 +472,8 @@ TEST_F(Modes, TheFilesystemsDeviceHasTheRequestedSize) {
   ASSERT_CODE(OK, Stage(volume));
   EXPECT_EQ(std::to_string(bytes), SizeOf("/dev/mapper/" + MappingOf(volume)));
   EXPECT_CODE(OK, Unstage(volume));
-  EXPECT_THAT(Superblock(volume), HasSubstr("\nBlock count: " + std::to_string(bytes / 4096) + "\n"));
+  EXPECT_THAT(Superblock(volume),
+              HasSubstr("\nBlock count: " + std::to_string(bytes / 4096) + "\n"));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The driver as its operators meet it: signals, sockets, health, metrics, logs, and where secrets must not be.
+// The driver as its operators meet it: signals, sockets, health, metrics, logs, and where secrets
+// must not be.
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
@@ -52,7 +53,8 @@ class ProcessWatch {
   void Watch() {
     while (!stop_) {
       for (const auto& process : fs::directory_iterator("/proc")) {
-        if (process.path().filename().string().find_first_not_of("0123456789") != std::string::npos) continue;
+        if (process.path().filename().string().find_first_not_of("0123456789") != std::string::npos)
+          continue;
         if (ShowsPassphrase(process.path())) seen_ = true;
         names_.insert(ReadFile(process.path() / "comm"));
       }
@@ -81,7 +83,8 @@ class Operations : public DriverTest {
   ShellResult RunDriver(const std::string& args) {
     return Shell("timeout -k 5 60 " + TheSetup().driver + " " + args);
   }
-  std::string ServeArgs(const std::string& name, const std::string& socket, const std::string& backend) {
+  std::string ServeArgs(const std::string& name, const std::string& socket,
+                        const std::string& backend) {
     return "--node-id=node-2 --state-dir=" + path(name) + " --endpoint=unix://" + socket +
            " --backend=loop:" + backend;
   }
@@ -93,9 +96,7 @@ class Operations : public DriverTest {
     return volume;
   }
 
-  bool HasWorker() const {
-    return Shell("grep -lx cryptvol-worker /proc/[0-9]*/comm").status == 0;
-  }
+  bool HasWorker() const { return Shell("grep -lx cryptvol-worker /proc/[0-9]*/comm").status == 0; }
 };
 
 // A call that is at work when SIGTERM comes is answered, and the driver then ends with status 0.
@@ -168,9 +169,11 @@ TEST_F(Operations, ALiveSocketIsRefused) {
 
 // Two drivers do not serve one directory of volumes; it is free again when the first has ended.
 TEST_F(Operations, ABackendHasOneDriver) {
-  const ShellResult second = RunDriver(ServeArgs("other-state", path("other.sock"), path("backend")));
+  const ShellResult second =
+      RunDriver(ServeArgs("other-state", path("other.sock"), path("backend")));
   EXPECT_EQ(1, second.status);
-  EXPECT_THAT(second.output, AllOf(HasSubstr("loop:" + path("backend")), HasSubstr("another driver does")));
+  EXPECT_THAT(second.output,
+              AllOf(HasSubstr("loop:" + path("backend")), HasSubstr("another driver does")));
   driver_->Kill();
   driver_->Start();
   EXPECT_CODE(OK, Create(NewVolume(), 32 * kMiB));
@@ -182,7 +185,8 @@ TEST_F(Operations, HealthIsServing) {
   grpc::GenericStub stub(channel);
   grpc::ClientContext context;
   grpc::CompletionQueue queue;
-  auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::ByteBuffer(), &queue);
+  auto call =
+      stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::ByteBuffer(), &queue);
   call->StartCall();
   grpc::ByteBuffer reply;
   grpc::Status status;
@@ -194,7 +198,8 @@ TEST_F(Operations, HealthIsServing) {
   grpc::Slice bytes;
   ASSERT_TRUE(reply.DumpToSingleSlice(&bytes).ok());
   // HealthCheckResponse{status: SERVING}
-  EXPECT_EQ(std::string("\x08\x01"), std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size()));
+  EXPECT_EQ(std::string("\x08\x01"),
+            std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size()));
 }
 
 // Metrics count what was called, and how it ended; the probe for liveness answers.
@@ -209,7 +214,8 @@ TEST_F(Operations, MetricsAndHealthzAnswer) {
   EXPECT_CODE(NOT_FOUND, Stage(wrong));
   const std::string metrics = HttpGet(kPort, "/metrics");
   EXPECT_THAT(metrics, AllOf(HasSubstr(" 200 OK"), HasSubstr("text/plain"),
-                             HasSubstr("\ncryptvol_open_volumes 1\n"), HasSubstr("\ncryptvol_abandoned_workers 0\n"),
+                             HasSubstr("\ncryptvol_open_volumes 1\n"),
+                             HasSubstr("\ncryptvol_abandoned_workers 0\n"),
                              HasSubstr("\ncryptvol_kdf_memory_bytes 0\n")));
   const auto calls = [](const std::string& labels) {
     return "cryptvol_rpc_duration_seconds_count{" + labels + "} 1\n";
@@ -263,17 +269,26 @@ TEST_F(Operations, EachCallIsOneLineOfTheLog) {
   EXPECT_CODE(UNAUTHENTICATED, Stage(wrong));
   ASSERT_CODE(OK, Delete(volume));
   const std::string log = driver_->log();
-  for (const char* method : {"NodePublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume", "NodeStageVolume"}) {
-    EXPECT_EQ(1, CountOf(log, fmt::format("info rpc method=\"{}\" volume=\"pvc-test\" code=\"OK\" seconds=\"", method)))
+  for (const char* method :
+       {"NodePublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume", "NodeStageVolume"}) {
+    EXPECT_EQ(
+        1, CountOf(log,
+                   fmt::format("info rpc method=\"{}\" volume=\"pvc-test\" code=\"OK\" seconds=\"",
+                               method)))
         << method;
   }
   EXPECT_EQ(1, CountOf(log, "method=\"CreateVolume\""));
   EXPECT_EQ(1, CountOf(log, "method=\"DeleteVolume\""));
-  EXPECT_EQ(1, CountOf(log, "warning rpc method=\"NodeStageVolume\" volume=\"pvc-test\" code=\"UNAUTHENTICATED\""));
+  EXPECT_EQ(
+      1,
+      CountOf(
+          log,
+          "warning rpc method=\"NodeStageVolume\" volume=\"pvc-test\" code=\"UNAUTHENTICATED\""));
   EXPECT_THAT(log, HasSubstr("error=\"volume pvc-test: no keyslot of "));
 }
 
-// The passphrase is in no log, however much is logged, and in no process's arguments or environment.
+// The passphrase is in no log, however much is logged, and in no process's arguments or
+// environment.
 TEST_F(Operations, ThePassphraseIsSeenNowhere) {
   const Volume volume = SlowVolume();
   ProcessWatch watch;
@@ -289,7 +304,8 @@ TEST_F(Operations, ThePassphraseIsSeenNowhere) {
   const grpc::Status status = Create(wrong, 32 * kMiB);
   watch.Stop();
   EXPECT_FALSE(watch.seen());
-  EXPECT_THAT(watch.names(), AllOf(::testing::Contains("cryptvol-worker\n"), ::testing::Contains("cryptvol-csi\n")));
+  EXPECT_THAT(watch.names(), AllOf(::testing::Contains("cryptvol-worker\n"),
+                                   ::testing::Contains("cryptvol-csi\n")));
   wrong.secrets.erase("CRYPTO_PBKDF");
   EXPECT_THAT(driver_->log(), Not(HasSubstr(kPassphrase)));
   EXPECT_THAT(status.error_message(), Not(HasSubstr(kPassphrase)));
@@ -323,7 +339,8 @@ TEST_F(Operations, JsonLogLinesParse) {
   EXPECT_EQ(2, staged);
 }
 
-// What keygen prints is a key as it is, also for stock cryptsetup; its manifest has the same names as a Secret.
+// What keygen prints is a key as it is, also for stock cryptsetup; its manifest has the same names
+// as a Secret.
 TEST_F(Operations, KeygensOutputIsAKey) {
   MustRun(TheSetup().driver + " keygen > " + path("keygen"));
   const std::string key = ReadFile(path("keygen"));
@@ -333,7 +350,9 @@ TEST_F(Operations, KeygensOutputIsAKey) {
   ASSERT_CODE(OK, Create(volume, 32 * kMiB));
   ASSERT_CODE(OK, Stage(volume));
   ASSERT_CODE(OK, Unstage(volume));
-  { StockMapping mapping(ImageOf(volume), path("keygen")); }
+  {
+    StockMapping mapping(ImageOf(volume), path("keygen"));
+  }
 
   const std::string manifest = MustRun(TheSetup().driver + " keygen --secret=storage-key");
   EXPECT_THAT(manifest, AllOf(HasSubstr("kind: Secret"), HasSubstr("\n  name: storage-key\n"),

@@ -7,8 +7,10 @@ namespace cryptvol::vm {
 std::string RefusalTest::NewLuksDevice(const std::string& passphrase, const std::string& flags,
                                        int64_t bytes) {
   const std::string device = NewDevice(bytes, "luks");
-  MustRun("cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file " +
-          KeyFile(passphrase) + " " + flags + " " + device);
+  MustRun(
+      "cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
+      "--key-file " +
+      KeyFile(passphrase) + " " + flags + " " + device);
   return device;
 }
 
@@ -21,8 +23,8 @@ bool RefusalTest::IsMounted(const std::string& path) const {
   return Shell("findmnt --mountpoint " + path).status == 0;
 }
 
-void RefusalTest::ExpectStageRefused(const Volume& volume, const std::string& disk, grpc::StatusCode code,
-                                     std::vector<std::string> words) {
+void RefusalTest::ExpectStageRefused(const Volume& volume, const std::string& disk,
+                                     grpc::StatusCode code, std::vector<std::string> words) {
   words.push_back(volume.id);
   const std::string before = Digest(disk);
   EXPECT_THAT(Stage(volume), Refused(code, words));

@@ -12,7 +12,8 @@
 namespace cryptvol::vm {
 
 // A status of that code whose message has all of these words.
-MATCHER_P2(IsRefused, code, words, "is " + CodeName(code) + ", saying " + ::testing::PrintToString(words)) {
+MATCHER_P2(IsRefused, code, words,
+           "is " + CodeName(code) + ", saying " + ::testing::PrintToString(words)) {
   if (arg.error_code() != code) return false;
   for (const std::string& word : words) {
     if (arg.error_message().find(word) == std::string::npos) return false;
@@ -28,13 +29,13 @@ class RefusalTest : public DriverTest {
  protected:
   static constexpr int64_t kMiB = int64_t{1} << 20;
 
-  // A LUKS2 device made with stock cryptsetup, with one cheap keyslot for `passphrase`; `flags` come last, so
-  // that they win.
+  // A LUKS2 device made with stock cryptsetup, with one cheap keyslot for `passphrase`; `flags`
+  // come last, so that they win.
   std::string NewLuksDevice(const std::string& passphrase, const std::string& flags = "",
                             int64_t bytes = 32 * kMiB);
 
-  // Stages the volume. It must be refused so, naming the volume; not one byte of `disk` (the device, or the
-  // image that it is made of) may change, and nothing may stay mapped or mounted.
+  // Stages the volume. It must be refused so, naming the volume; not one byte of `disk` (the
+  // device, or the image that it is made of) may change, and nothing may stay mapped or mounted.
   void ExpectStageRefused(const Volume& volume, const std::string& disk, grpc::StatusCode code,
                           std::vector<std::string> words);
 

@@ -1,4 +1,5 @@
-// Requests that are wrong by themselves, or do not fit what is staged: the spec's codes, and what to mend.
+// Requests that are wrong by themselves, or do not fit what is staged: the spec's codes, and what
+// to mend.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,8 +16,8 @@ using Mode = VolumeCapability::AccessMode;
 
 class RequestRefusals : public RefusalTest {
  protected:
-  // Neither makes a volume from these secrets, nor stages one: refused in both calls, before anything was
-  // allocated or written.
+  // Neither makes a volume from these secrets, nor stages one: refused in both calls, before
+  // anything was allocated or written.
   void ExpectKeyRefused(const StringMap& secrets, const std::vector<std::string>& words) {
     Volume created = NewVolume("pvc-refused");
     created.secrets = secrets;
@@ -45,9 +46,7 @@ class RequestRefusals : public RefusalTest {
 };
 
 // An encrypted volume without any Secret is refused, and the message says where to name one.
-TEST_F(RequestRefusals, NoSecret) {
-  ExpectKeyRefused({}, {"CRYPTO_KEY_VALUE", "-secret-name"});
-}
+TEST_F(RequestRefusals, NoSecret) { ExpectKeyRefused({}, {"CRYPTO_KEY_VALUE", "-secret-name"}); }
 
 // A Secret without a key is refused, and the message says under which name the key belongs.
 TEST_F(RequestRefusals, NoKeyInTheSecret) {
@@ -79,16 +78,17 @@ TEST_F(RequestRefusals, KeyAtTheLimitIsNotRefused) {
   volume.secrets["CRYPTO_KEY_VALUE"] = std::string(8 << 20, 'k');
   EXPECT_CODE(OK, Stage(volume));
   EXPECT_CODE(OK, Unstage(volume));
-  MustRun("cryptsetup open --test-passphrase --key-file " + KeyFile(volume.secrets["CRYPTO_KEY_VALUE"]) + " " +
-          device);
+  MustRun("cryptsetup open --test-passphrase --key-file " +
+          KeyFile(volume.secrets["CRYPTO_KEY_VALUE"]) + " " + device);
 }
 
-// Volumes are on one node at a time: multi-node modes are an invalid wish for a new volume, and exceed what a
-// volume on a node can do.
+// Volumes are on one node at a time: multi-node modes are an invalid wish for a new volume, and
+// exceed what a volume on a node can do.
 TEST_F(RequestRefusals, MultiNodeModes) {
   Volume volume = NewVolume();
   ASSERT_CODE(OK, Create(volume, 64 * kMiB));
-  for (auto mode : {Mode::MULTI_NODE_READER_ONLY, Mode::MULTI_NODE_SINGLE_WRITER, Mode::MULTI_NODE_MULTI_WRITER}) {
+  for (auto mode : {Mode::MULTI_NODE_READER_ONLY, Mode::MULTI_NODE_SINGLE_WRITER,
+                    Mode::MULTI_NODE_MULTI_WRITER}) {
     volume.mode = mode;
     const std::vector<std::string> words = {volume.id, Mode::Mode_Name(mode), "ReadWriteOnce"};
     EXPECT_THAT(Create(volume, 64 * kMiB), Refused(StatusCode::INVALID_ARGUMENT, words));
@@ -112,8 +112,8 @@ TEST_F(RequestRefusals, PublishWithoutStaging) {
               Refused(StatusCode::FAILED_PRECONDITION, {volume.id, "not staged", volume.staging}));
   EXPECT_FALSE(std::filesystem::exists(path("pod")));
   volume.staging.clear();
-  EXPECT_THAT(Publish(volume, path("pod")),
-              Refused(StatusCode::FAILED_PRECONDITION, {volume.id, "staging_target_path is missing"}));
+  EXPECT_THAT(Publish(volume, path("pod")), Refused(StatusCode::FAILED_PRECONDITION,
+                                                    {volume.id, "staging_target_path is missing"}));
 }
 
 // A block volume whose device is not open is not staged either.
@@ -130,8 +130,9 @@ TEST_F(RequestRefusals, PublishBlockWithoutStaging) {
 TEST_F(RequestRefusals, TargetIsMountedOtherwise) {
   const Volume volume = StagedVolume();
   MustRun("mkdir " + path("pod") + " && mount -t tmpfs foreign " + path("pod"));
-  EXPECT_THAT(Publish(volume, path("pod")),
-              Refused(StatusCode::ALREADY_EXISTS, {volume.id, path("pod"), "foreign is mounted there"}));
+  EXPECT_THAT(
+      Publish(volume, path("pod")),
+      Refused(StatusCode::ALREADY_EXISTS, {volume.id, path("pod"), "foreign is mounted there"}));
   EXPECT_EQ("foreign", MustRun("findmnt --noheadings --output SOURCE --mountpoint " + path("pod")));
 }
 
@@ -145,8 +146,9 @@ TEST_F(RequestRefusals, TargetIsOfTheWrongKind) {
 
   const Volume block = StagedBlockVolume();
   MustRun("mkdir " + path("directory"));
-  EXPECT_THAT(Publish(block, path("directory")),
-              Refused(StatusCode::ALREADY_EXISTS, {block.id, path("directory"), "not a regular file"}));
+  EXPECT_THAT(
+      Publish(block, path("directory")),
+      Refused(StatusCode::ALREADY_EXISTS, {block.id, path("directory"), "not a regular file"}));
   EXPECT_TRUE(std::filesystem::is_directory(path("directory")));
 }
 
@@ -156,7 +158,8 @@ TEST_F(RequestRefusals, TargetIsPublishedOtherwise) {
   ASSERT_CODE(OK, Publish(volume, path("pod")));
   volume.publish_read_only = true;
   EXPECT_THAT(Publish(volume, path("pod")),
-              Refused(StatusCode::ALREADY_EXISTS, {volume.id, path("pod"), "in use already", "read-write"}));
+              Refused(StatusCode::ALREADY_EXISTS,
+                      {volume.id, path("pod"), "in use already", "read-write"}));
 }
 
 // The target of one volume is no target for another.
@@ -197,13 +200,15 @@ TEST_F(RequestRefusals, StageAgainOtherwise) {
   const Volume volume = StagedVolume();
   Volume other = volume;
   other.filesystem = "xfs";
-  EXPECT_THAT(Stage(other), Refused(StatusCode::ALREADY_EXISTS, {volume.id, "mounted already", "ext4"}));
+  EXPECT_THAT(Stage(other),
+              Refused(StatusCode::ALREADY_EXISTS, {volume.id, "mounted already", "ext4"}));
   other = volume;
   other.block = true;
   EXPECT_THAT(Stage(other), Refused(StatusCode::ALREADY_EXISTS, {volume.id, "mounted already"}));
   other = volume;
   other.mode = Mode::SINGLE_NODE_READER_ONLY;
-  EXPECT_THAT(Stage(other), Refused(StatusCode::ALREADY_EXISTS, {volume.id, "mounted already", "read-write"}));
+  EXPECT_THAT(Stage(other),
+              Refused(StatusCode::ALREADY_EXISTS, {volume.id, "mounted already", "read-write"}));
   EXPECT_CODE(OK, Stage(volume));
 }
 
@@ -225,8 +230,8 @@ TEST_F(RequestRefusals, StageWithAnotherFilesystem) {
   ASSERT_CODE(OK, Unstage(volume));
   Volume other = volume;
   other.filesystem = "btrfs";
-  EXPECT_THAT(Stage(other),
-              Refused(StatusCode::FAILED_PRECONDITION, {volume.id, "ext4", "btrfs", "fsType: ext4"}));
+  EXPECT_THAT(Stage(other), Refused(StatusCode::FAILED_PRECONDITION,
+                                    {volume.id, "ext4", "btrfs", "fsType: ext4"}));
   EXPECT_FALSE(IsMapped(volume));
   ASSERT_CODE(OK, Stage(volume));
   EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
@@ -256,11 +261,13 @@ TEST_F(RequestRefusals, SecondPodOfSingleWriterBlock) {
   EXPECT_CODE(OK, Publish(volume, path("pod-1")));
 }
 
-// Taking down what is not there is done already: never staged, unstaged twice, unpublished twice, unknown.
+// Taking down what is not there is done already: never staged, unstaged twice, unpublished twice,
+// unknown.
 TEST_F(RequestRefusals, TakingDownWhatIsNotThere) {
   const Volume volume = NewVolume();
   ASSERT_CODE(OK, Create(volume, 64 * kMiB));
-  for (const Volume& absent : {volume, NewVolume("pvc-unknown"), StaticVolume("/dev/no-such-device")}) {
+  for (const Volume& absent :
+       {volume, NewVolume("pvc-unknown"), StaticVolume("/dev/no-such-device")}) {
     EXPECT_CODE(OK, Unpublish(absent, path("pod")));
     EXPECT_CODE(OK, Unstage(absent));
   }

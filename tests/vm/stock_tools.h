@@ -10,7 +10,8 @@ namespace cryptvol::vm {
 class StockMapping {
  public:
   // `flags` as for `cryptsetup open`.
-  StockMapping(const std::string& device, const std::string& key_file, const std::string& flags = "");
+  StockMapping(const std::string& device, const std::string& key_file,
+               const std::string& flags = "");
   ~StockMapping();
   StockMapping(const StockMapping&) = delete;
   StockMapping& operator=(const StockMapping&) = delete;
@@ -21,7 +22,8 @@ class StockMapping {
 // A filesystem mounted with mount(8); unmounted by the destructor.
 class StockMount {
  public:
-  StockMount(const std::string& source, const std::string& target, const std::string& options = "rw");
+  StockMount(const std::string& source, const std::string& target,
+             const std::string& options = "rw");
   ~StockMount();
   StockMount(const StockMount&) = delete;
   StockMount& operator=(const StockMount&) = delete;

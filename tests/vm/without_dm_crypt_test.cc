@@ -1,5 +1,5 @@
-// A node whose kernel has no dm-crypt: said so, before anything is written. Runs in a VM of its own,
-// tests/vm/run --without-module dm_crypt, or --without-module dm_mod.
+// A node whose kernel has no dm-crypt: said so, before anything is written. Runs in a VM of its
+// own, tests/vm/run --without-module dm_crypt, or --without-module dm_mod.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,7 +19,8 @@ class WithoutDmCrypt : public RefusalTest {
     RefusalTest::SetUp();
   }
   // Of the whole sentence, the part that does not depend on which module is missing.
-  const std::vector<std::string> kWhatToDo = {"this kernel has", "load it on the node: modprobe", "dm_crypt"};
+  const std::vector<std::string> kWhatToDo = {"this kernel has", "load it on the node: modprobe",
+                                              "dm_crypt"};
 };
 
 // The driver answers, is not ready, and its log says what to load.
@@ -34,7 +35,8 @@ TEST_F(WithoutDmCrypt, ProbeIsNotReady) {
 
 // A blank device stays blank: no header is written that could not be used.
 TEST_F(WithoutDmCrypt, BlankDeviceIsNotFormatted) {
-  ExpectStageRefused(StaticVolume(NewDevice(48 * kMiB)), path("disk.img"), StatusCode::FAILED_PRECONDITION, kWhatToDo);
+  ExpectStageRefused(StaticVolume(NewDevice(48 * kMiB)), path("disk.img"),
+                     StatusCode::FAILED_PRECONDITION, kWhatToDo);
 }
 
 // A block volume goes another way to the same answer.

@@ -34,9 +34,7 @@ Inspection DamagedLuks() {
   return inspection;
 }
 
-FormatRecord Record(FormatState state) {
-  return {state, kUuid, "ext4", "fs-uuid", kDeviceBytes};
-}
+FormatRecord Record(FormatState state) { return {state, kUuid, "ext4", "fs-uuid", kDeviceBytes}; }
 
 void ExpectRefused(const absl::StatusOr<DeviceAction>& action, absl::StatusCode code,
                    const std::string& text) {
@@ -58,7 +56,8 @@ TEST(DecideDevice, RefusesZerosAfterAFormat) {
                 absl::StatusCode::kDataLoss, "was formatted before");
 }
 
-// Whatever is on a device belongs to somebody, unless our own record says that we began to write it.
+// Whatever is on a device belongs to somebody, unless our own record says that we began to write
+// it.
 TEST(DecideDevice, RefusesForeignContents) {
   for (Contents contents : {Contents::kFilesystem, Contents::kOther, Contents::kUnknown}) {
     ExpectRefused(DecideDevice(kId, Device(contents), {}), absl::StatusCode::kFailedPrecondition,
@@ -116,7 +115,8 @@ TEST(DecideDevice, RefusesADeviceInUse) {
 TEST(DecideDevice, RefusesWhatCannotHoldAHeader) {
   Inspection read_only = Device(Contents::kBlank);
   read_only.device.read_only = true;
-  ExpectRefused(DecideDevice(kId, read_only, {}), absl::StatusCode::kFailedPrecondition, "read-only");
+  ExpectRefused(DecideDevice(kId, read_only, {}), absl::StatusCode::kFailedPrecondition,
+                "read-only");
   Inspection small = Device(Contents::kBlank);
   small.device.size_bytes = uint64_t{16} << 20;
   ExpectRefused(DecideDevice(kId, small, {}), absl::StatusCode::kFailedPrecondition, "larger");
@@ -129,7 +129,8 @@ TEST(DecideDevice, RefusesAnotherVolumesIntent) {
   ExpectRefused(DecideDevice(kId, inspection, {}), absl::StatusCode::kFailedPrecondition, "pvc-2");
 }
 
-// A static device can be finished on another node: the intent on the device decides, not our old record.
+// A static device can be finished on another node: the intent on the device decides, not our old
+// record.
 TEST(ReconcileRecord, BelievesTheDevice) {
   Inspection inspection = Device(Contents::kUnknown);
   EXPECT_EQ(FormatState::kNever,
@@ -201,7 +202,8 @@ TEST_F(DecideFilesystemTest, MakesOneOnWhatWasNeverWritten) {
 TEST_F(DecideFilesystemTest, RefusesUnknownDataButNotItsOwnRemains) {
   ExpectRefused(absl::StatusCode::kFailedPrecondition, "volumeMode: Block");
   facts_.token = &token_;
-  ExpectRefused(absl::StatusCode::kFailedPrecondition, "volumeMode: Block");  // the token alone proves nothing
+  ExpectRefused(absl::StatusCode::kFailedPrecondition,
+                "volumeMode: Block");  // the token alone proves nothing
   facts_.record = Record(FormatState::kIntended);
   EXPECT_EQ(FilesystemAction::kMake, *DecideFilesystem(facts_));
   facts_.record.luks_uuid = "99999999-2222-3333-4444-555555555555";  // of an earlier attempt

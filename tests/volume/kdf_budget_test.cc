@@ -47,8 +47,7 @@ TEST(KdfBudget, EndsAtTheDeadline) {
   KdfBudget budget(100 * kMiB, Plenty);
   auto first = budget.Acquire(80 * kMiB, Later());
   ASSERT_TRUE(first.ok());
-  EXPECT_EQ(absl::StatusCode::kDeadlineExceeded,
-            budget.Acquire(80 * kMiB, Soon()).status().code());
+  EXPECT_EQ(absl::StatusCode::kDeadlineExceeded, budget.Acquire(80 * kMiB, Soon()).status().code());
   EXPECT_TRUE(budget.Acquire(1 * kMiB, Soon()).ok());
 }
 
@@ -64,13 +63,14 @@ TEST(KdfBudget, RunsALargeOneAlone) {
   EXPECT_FALSE(budget.Acquire(1 * kMiB, Soon()).ok());
 }
 
-// Where the control group leaves no room for it, the error says which limit is needed, and nothing is held.
+// Where the control group leaves no room for it, the error says which limit is needed, and nothing
+// is held.
 TEST(KdfBudget, SaysWhichLimitIsNeeded) {
   KdfBudget budget(256 * kMiB, [] { return FreeMemory{300 * kMiB, 400 * kMiB}; });
   const absl::Status status = budget.Acquire(1024 * kMiB, Later()).status();
   EXPECT_EQ(absl::StatusCode::kResourceExhausted, status.code());
   EXPECT_THAT(Message(status), HasSubstr("takes 1024 MiB"));
-  EXPECT_THAT(Message(status), HasSubstr("at least 1132 MiB (it is 400 MiB)"));
+  EXPECT_THAT(Message(status), HasSubstr("at least 1148 MiB (it is 400 MiB)"));
   EXPECT_EQ(0u, budget.in_use());
 }
 

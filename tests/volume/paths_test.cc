@@ -24,7 +24,8 @@ class PathsTest : public ::testing::Test {
   fs::path directory_;
 };
 
-// Links in the parent are followed, as the kernel will show the mount; the last component is left alone.
+// Links in the parent are followed, as the kernel will show the mount; the last component is left
+// alone.
 TEST_F(PathsTest, ResolvesTheParentOnly) {
   fs::create_directories(directory_ / "real");
   fs::create_directory_symlink(directory_ / "real", directory_ / "link");

@@ -22,15 +22,16 @@ constexpr int kMostSteps = 60;
 class StageTest : public ::testing::Test {
  protected:
   StageTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cryptvol-stage-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "cryptvol-stage-XXXXXX").string();
     directory_ = ::mkdtemp(pattern.data());
     std::vector<std::unique_ptr<block::Backend>> backends;
     backends.push_back(std::make_unique<fakes::FakeBackend>(&world_));
-    storage_ = std::make_unique<Storage>(
-        std::move(backends),
-        std::make_unique<block::StaticRecords>(*block::StaticRecords::Open(directory_ + "/records")));
-    environment_ = {"csi.cryptvol.io", storage_.get(), &workers_, &tools_, &budget_, &observer_, {},
-                    [this] { return world_.mounts; }};
+    storage_ = std::make_unique<Storage>(std::move(backends),
+                                         std::make_unique<block::StaticRecords>(
+                                             *block::StaticRecords::Open(directory_ + "/records")));
+    environment_ = {"csi.cryptvol.io", storage_.get(), &workers_, &tools_,
+                    &budget_,          &observer_,     {},        [this] { return world_.mounts; }};
   }
   ~StageTest() override { std::filesystem::remove_all(directory_); }
 
@@ -60,7 +61,8 @@ class StageTest : public ::testing::Test {
   std::string directory_;
   fakes::FakeWorkerFactory workers_{&world_};
   fakes::FakeTools tools_{&world_};
-  KdfBudget budget_{uint64_t{1} << 30, [] { return FreeMemory{std::numeric_limits<uint64_t>::max(), 0}; }};
+  KdfBudget budget_{uint64_t{1} << 30,
+                    [] { return FreeMemory{std::numeric_limits<uint64_t>::max(), 0}; }};
   Observer observer_;
   std::unique_ptr<Storage> storage_;
   Environment environment_;
@@ -71,8 +73,10 @@ class StageTest : public ::testing::Test {
 TEST_F(StageTest, OrdersTheStepsOfAFirstFormat) {
   ASSERT_EQ(absl::OkStatus(), Stage());
   const std::vector<std::string> expected = {
-      "attach", "inspect",       "load record",  "describe mapping", "build header", "store record", "commit header",
-      "activate", "probe filesystem", "mkfs",      "sync",             "store token",  "store record", "mount"};
+      "attach",           "inspect",      "load record",   "describe mapping",
+      "build header",     "store record", "commit header", "activate",
+      "probe filesystem", "mkfs",         "sync",          "store token",
+      "store record",     "mount"};
   EXPECT_EQ(expected, world_.trace);
   EXPECT_EQ(block::FormatState::kFormatted, world_.record.state);
   EXPECT_EQ(luks::VolumeState::kReady, world_.header->token.state);
@@ -91,7 +95,8 @@ TEST_F(StageTest, FinishesAFirstStageAfterAFaultAtAnyStep) {
       if (first.ok()) break;
       ++points;
       SCOPED_TRACE(first.ToString());
-      // A mount that took effect although it was reported as failed keeps its mapping; nothing else does.
+      // A mount that took effect although it was reported as failed keeps its mapping; nothing else
+      // does.
       EXPECT_TRUE(!world_.mounts.empty() || !world_.mapping.has_value());
       ASSERT_EQ(absl::OkStatus(), Stage());
       EXPECT_EQ(1u, world_.mounts.size());
@@ -153,7 +158,8 @@ TEST_F(StageTest, RefusesAWrongKey) {
   EXPECT_THAT(world_.trace, Not(Contains("store token")));
 }
 
-// A mapping left by a crash is closed and opened again with the key, so that it is known to be right.
+// A mapping left by a crash is closed and opened again with the key, so that it is known to be
+// right.
 TEST_F(StageTest, ReplacesALeftoverMapping) {
   ASSERT_EQ(absl::OkStatus(), Stage());
   world_.mounts.clear();  // the driver was killed between unmounting and unmapping
@@ -162,7 +168,8 @@ TEST_F(StageTest, ReplacesALeftoverMapping) {
   ASSERT_EQ(absl::OkStatus(), Stage());
 }
 
-// One that stands over another device is removed when nobody uses it, and refused when somebody does.
+// One that stands over another device is removed when nobody uses it, and refused when somebody
+// does.
 TEST_F(StageTest, RecognisesAForeignMapping) {
   MappingReport foreign;
   foreign.name = MappingName("csi.cryptvol.io", "pvc-1");

@@ -53,8 +53,7 @@ TEST_F(ProtocolTest, NeverWaitsForEver) {
   EXPECT_EQ(absl::StatusCode::kDeadlineExceeded,
             ReceiveMessage(theirs_.get(), Soon()).status().code());
   ours_.Reset();
-  EXPECT_EQ(absl::StatusCode::kUnavailable,
-            ReceiveMessage(theirs_.get(), Soon()).status().code());
+  EXPECT_EQ(absl::StatusCode::kUnavailable, ReceiveMessage(theirs_.get(), Soon()).status().code());
 }
 
 // Half a message, or a size that nothing of ours has, is an error.
@@ -65,7 +64,8 @@ TEST_F(ProtocolTest, RejectsWhatIsNotAMessage) {
   const std::array<uint32_t, 2> half = {100, 0};
   ASSERT_EQ(ssize_t{sizeof(half)}, ::send(ours_.get(), half.data(), sizeof(half), 0));
   ours_.Reset();
-  EXPECT_EQ(absl::StatusCode::kUnavailable, ReceiveMessage(theirs_.get(), InTime()).status().code());
+  EXPECT_EQ(absl::StatusCode::kUnavailable,
+            ReceiveMessage(theirs_.get(), InTime()).status().code());
 }
 
 // Every optional and nested part of an inspection survives the wire.
@@ -126,10 +126,11 @@ class LoopTest : public ::testing::Test {
   }
   int TestPassphrase(const std::string& passphrase) const {
     std::ofstream(directory_ + "/key") << passphrase;
-    auto result = RunCommand({"cryptsetup",
-                              {"open", "--test-passphrase", "--key-file", directory_ + "/key", device_},
-                              {}},
-                             InTime());
+    auto result =
+        RunCommand({"cryptsetup",
+                    {"open", "--test-passphrase", "--key-file", directory_ + "/key", device_},
+                    {}},
+                   InTime());
     return result.ok() ? result->exit_status : -1;
   }
 
@@ -197,7 +198,8 @@ TEST_F(LoopTest, KeepsAnIntentOnTheDevice) {
   EXPECT_EQ(0, TestPassphrase("k"));
 }
 
-// A damaged primary copy is read over, and repaired only when a token is stored, after the key was proven.
+// A damaged primary copy is read over, and repaired only when a token is stored, after the key was
+// proven.
 TEST_F(LoopTest, RepairsADamagedCopyOnlyWhenItWrites) {
   const SecretBytes passphrase = *SecretBytes::CopyOf("k");
   {
@@ -241,7 +243,8 @@ TEST_F(ClientTest, CallsAWorkerProcess) {
 // A call that takes too long ends the worker, and every later call says the same.
 TEST_F(ClientTest, StopsAWorkerAtTheDeadline) {
   auto worker = workers_.New(nullptr);
-  const absl::Status status = worker->Inspect(device_, Deadline::After(std::chrono::milliseconds(0))).status();
+  const absl::Status status =
+      worker->Inspect(device_, Deadline::After(std::chrono::milliseconds(0))).status();
   EXPECT_EQ(absl::StatusCode::kDeadlineExceeded, status.code());
   EXPECT_THAT(cryptvol::Message(status), HasSubstr("inspect did not end in time"));
   EXPECT_EQ(status, worker->Sync(device_, InTime()));
