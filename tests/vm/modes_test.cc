@@ -190,6 +190,23 @@ TEST_F(Modes, ReadOnlyPublishesOfABlockVolumeEndOneByOne) {
   EXPECT_CODE(OK, Unstage(volume));
 }
 
+// It is the same without encryption.
+TEST_F(Modes, ReadOnlyPublishOfAPlainBlockVolumeCannotBeWritten) {
+  Volume volume = BlockVolume();
+  volume.context.clear();
+  volume.secrets.clear();
+  volume.publish_read_only = true;
+  ASSERT_CODE(OK, Create(volume, 8 * kMiB));
+  ASSERT_CODE(OK, Stage(volume));
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  const std::string write = "dd if=/dev/zero bs=4096 count=1 conv=notrunc,fsync of=" + path("pod");
+  EXPECT_NE(0, Shell(write).status);
+  EXPECT_CODE(OK, Unpublish(volume, path("pod")));
+  EXPECT_CODE(OK, Unstage(volume));
+  EXPECT_EQ("", DeviceOf(volume));
+}
+
 // A block volume that only readers may have is mapped read-only, and nothing of the device changes.
 TEST_F(Modes, ReadOnlyStagingOfABlockVolumeWritesNothing) {
   Volume volume = BlockVolume();

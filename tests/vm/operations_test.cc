@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -96,7 +97,14 @@ class Operations : public DriverTest {
     return volume;
   }
 
-  bool HasWorker() const { return Shell("grep -lx cryptvol-worker /proc/[0-9]*/comm").status == 0; }
+  // Until a call is at work on a device.
+  void WaitForWorker() {
+    for (int i = 0; i < 1000; ++i) {
+      if (Shell("grep -lx cryptvol-worker /proc/[0-9]*/comm").status == 0) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    FAIL() << "no worker was started";
+  }
 };
 
 // A call that is at work when SIGTERM comes is answered, and the driver then ends with status 0.
@@ -105,7 +113,7 @@ TEST_F(Operations, SigtermLetsCallsFinish) {
   const Volume volume = SlowVolume();
   ASSERT_CODE(OK, Create(volume, 32 * kMiB));
   auto stage = std::async(std::launch::async, [&] { return Stage(volume); });
-  while (!HasWorker()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  WaitForWorker();
   EXPECT_EQ(0, driver_->Terminate());
   EXPECT_CODE(OK, stage.get());
   // It had come in the middle.
@@ -121,7 +129,7 @@ TEST_F(Operations, ADrainThatTakesTooLongIsCutShort) {
   const Volume volume = SlowVolume();
   ASSERT_CODE(OK, Create(volume, 32 * kMiB));
   auto stage = std::async(std::launch::async, [&] { return Stage(volume); });
-  while (!HasWorker()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  WaitForWorker();
   EXPECT_EQ(0, driver_->Terminate());
   stage.wait();
   driver_->Start();
@@ -185,8 +193,9 @@ TEST_F(Operations, HealthIsServing) {
   grpc::GenericStub stub(channel);
   grpc::ClientContext context;
   grpc::CompletionQueue queue;
-  auto call =
-      stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::ByteBuffer(), &queue);
+  const grpc::Slice empty;
+  auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check",
+                                    grpc::ByteBuffer(&empty, 1), &queue);
   call->StartCall();
   grpc::ByteBuffer reply;
   grpc::Status status;
@@ -206,23 +215,24 @@ TEST_F(Operations, HealthIsServing) {
 TEST_F(Operations, MetricsAndHealthzAnswer) {
   Restart({fmt::format("--metrics-address=127.0.0.1:{}", kPort)});
   EXPECT_THAT(HttpGet(kPort, "/healthz"), HasSubstr(" 200 OK"));
-  Volume volume = NewVolume();
+  const Volume volume = NewVolume();
   ASSERT_CODE(OK, Create(volume, 32 * kMiB));
-  ASSERT_CODE(OK, Stage(volume));
-  Volume wrong = volume;
-  wrong.id = "absent";
-  EXPECT_CODE(NOT_FOUND, Stage(wrong));
+  ASSERT_CODE(OK, Stage(volume));  // formats
+  ASSERT_CODE(OK, Unstage(volume));
+  ASSERT_CODE(OK, Stage(volume));  // unlocks
+  EXPECT_CODE(NOT_FOUND, Stage(NewVolume("absent")));
   const std::string metrics = HttpGet(kPort, "/metrics");
   EXPECT_THAT(metrics, AllOf(HasSubstr(" 200 OK"), HasSubstr("text/plain"),
                              HasSubstr("\ncryptvol_open_volumes 1\n"),
                              HasSubstr("\ncryptvol_abandoned_workers 0\n"),
                              HasSubstr("\ncryptvol_kdf_memory_bytes 0\n")));
-  const auto calls = [](const std::string& labels) {
-    return "cryptvol_rpc_duration_seconds_count{" + labels + "} 1\n";
+  const auto stages = [](const char* code, int count) {
+    return fmt::format("duration_seconds_count{{code=\"{}\",method=\"NodeStageVolume\"}} {}\n",
+                       code, count);
   };
-  EXPECT_THAT(metrics, HasSubstr(calls("code=\"OK\",method=\"NodeStageVolume\"")));
-  EXPECT_THAT(metrics, HasSubstr(calls("code=\"NOT_FOUND\",method=\"NodeStageVolume\"")));
-  EXPECT_THAT(metrics, Not(HasSubstr("cryptvol_unlock_duration_seconds_count 0\n")));
+  EXPECT_THAT(metrics, AllOf(HasSubstr("cryptvol_rpc_" + stages("OK", 2)),
+                             HasSubstr("cryptvol_rpc_" + stages("NOT_FOUND", 1)),
+                             HasSubstr("\ncryptvol_unlock_duration_seconds_count 1\n")));
   EXPECT_CODE(OK, Unstage(volume));
   EXPECT_THAT(HttpGet(kPort, "/metrics"), HasSubstr("\ncryptvol_open_volumes 0\n"));
   EXPECT_THAT(HttpGet(kPort, "/elsewhere"), HasSubstr(" 404 "));
@@ -302,11 +312,11 @@ TEST_F(Operations, ThePassphraseIsSeenNowhere) {
   EXPECT_CODE(UNAUTHENTICATED, Stage(wrong));
   wrong.secrets["CRYPTO_PBKDF"] = kPassphrase;  // a value in the wrong place
   const grpc::Status status = Create(wrong, 32 * kMiB);
+  EXPECT_EQ(grpc::StatusCode::INVALID_ARGUMENT, status.error_code());
   watch.Stop();
   EXPECT_FALSE(watch.seen());
   EXPECT_THAT(watch.names(), AllOf(::testing::Contains("cryptvol-worker\n"),
                                    ::testing::Contains("cryptvol-csi\n")));
-  wrong.secrets.erase("CRYPTO_PBKDF");
   EXPECT_THAT(driver_->log(), Not(HasSubstr(kPassphrase)));
   EXPECT_THAT(status.error_message(), Not(HasSubstr(kPassphrase)));
 }
