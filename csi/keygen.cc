@@ -45,8 +45,8 @@ std::string ManifestHead(const KeygenOptions& options) {
 CLI::App* AddKeygenCommand(CLI::App& app, KeygenOptions& options) {
   CLI::App* command = app.add_subcommand("keygen",
                                          "Print a new key: 256 random bits. Declare it as such "
-                                         "(CRYPTO_KEY_FORMAT: random) and volumes open "
-                                         "without the cost of stretching a password");
+                                         "(CRYPTO_KEY_FORMAT: random) and volumes open without the "
+                                         "cost of stretching a password");
   command->fallthrough(false);
   command->add_option("--secret", options.secret_name,
                       "Print the manifest of a Secret with this name instead: cryptvol-csi keygen "

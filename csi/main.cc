@@ -23,9 +23,8 @@ void AddServeOptions(CLI::App& app, Options& options) {
                  "This node's name in the cluster, usually spec.nodeName from the downward API");
   app.add_option("--backend", options.backends,
                  "Where volumes are made: loop:DIR (sparse files in DIR). Repeatable; a "
-                 "StorageClass picks one "
-                 "with its parameter \"backend\", the first is the default. Without any, static "
-                 "volumes only")
+                 "StorageClass picks one with its parameter \"backend\", the first is the default. "
+                 "Without any, static volumes only")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--driver-name", options.driver_name,
@@ -37,8 +36,7 @@ void AddServeOptions(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--kdf-memory-budget", options.kdf_memory_budget,
                  "Memory for key derivations that run at once; more volumes wait their turn. Keep "
-                 "it below the "
-                 "container's memory limit by 128MiB")
+                 "it below the container's memory limit by 128MiB")
       ->capture_default_str();
   app.add_option("--metrics-address", options.metrics_address,
                  "ADDRESS:PORT of /metrics (Prometheus) and /healthz; none by default");

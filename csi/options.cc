@@ -41,8 +41,7 @@ absl::Status CheckNodeId(const std::string& id) {
   if (valid) return absl::OkStatus();
   return InvalidArgument(
       "--node-id={}: takes this node's name in the cluster, as the value of a label: at most {} "
-      "letters, "
-      "digits, '-', '.' and '_', with a letter or digit first and last",
+      "letters, digits, '-', '.' and '_', with a letter or digit first and last",
       id, kMaxNodeId);
 }
 

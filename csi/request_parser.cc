@@ -92,8 +92,8 @@ absl::StatusOr<volume::AccessMode> ParseMode(const VolumeCapability& capability,
     case Mode::MULTI_NODE_MULTI_WRITER:
       return MakeStatus(
           unsupported,
-          "volume_capability.access_mode is {}, but a volume is on one node at a time; "
-          "ask for ReadWriteOnce or ReadWriteOncePod",
+          "volume_capability.access_mode is {}, but a volume is on one node at a time; ask for "
+          "ReadWriteOnce or ReadWriteOncePod",
           Mode::Mode_Name(capability.access_mode().mode()));
     default:
       return InvalidArgument("volume_capability.access_mode {} is unknown",
@@ -182,8 +182,7 @@ absl::StatusOr<std::optional<keys::VolumeSecret>> ParseSecret(const volume::Volu
   if (secrets.empty()) {
     return InvalidArgument(
         "secrets is missing: the volume is encrypted, and no Secret with its key "
-        "(CRYPTO_KEY_VALUE) came "
-        "along; name one by {}",
+        "(CRYPTO_KEY_VALUE) came along; name one by {}",
         reference);
   }
   // Copied and not moved: a moved-from short string still holds its bytes. The caller overwrites
@@ -207,8 +206,7 @@ absl::Status CheckUnsupportedCreateFields(const ::csi::v1::CreateVolumeRequest& 
   if (request.has_volume_content_source()) {
     return InvalidArgument(
         "volume_content_source is set, but cloning and snapshots are not supported; create an "
-        "empty "
-        "volume");
+        "empty volume");
   }
   if (!request.mutable_parameters().empty()) {
     return InvalidArgument(

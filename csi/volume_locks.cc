@@ -122,8 +122,8 @@ absl::Status VolumeLocks::Register(const std::string& volume_id, const std::stri
   const system_clock::time_point since = holder->second.since;
   return MakeStatus(
       absl::StatusCode::kAborted,
-      "lock the volume: {} has been at work on it since {:%Y-%m-%dT%H:%M:%SZ}, for {} s; "
-      "it can be used when that has ended",
+      "lock the volume: {} has been at work on it since {:%Y-%m-%dT%H:%M:%SZ}, for {} s; it can be "
+      "used when that has ended",
       holder->second.operation, fmt::gmtime(system_clock::to_time_t(since)),
       std::chrono::floor<std::chrono::seconds>(now - since).count());
 }

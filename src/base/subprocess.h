@@ -45,9 +45,8 @@ inline constexpr std::string_view kToolPath = "/usr/sbin:/usr/bin:/sbin:/bin";
 // Waits until the program ended and gives what it printed. Standard input is /dev/null.
 //  FAILED_PRECONDITION  the program is not installed
 //  DEADLINE_EXCEEDED    it was killed, with its process group, because the deadline passed; the
-//  message
-//                       says so, and whether it really went away (a process in an uninterruptible
-//                       wait does not)
+//                       message says so, and whether it really went away (a process in an
+//                       uninterruptible wait does not)
 // An exit status other than 0 is a result, not an error. Thread-safe.
 absl::StatusOr<CommandResult> RunCommand(const Command& command, Deadline deadline);
 

@@ -120,8 +120,8 @@ absl::StatusOr<LoopMetadata> LoopBackend::LoadMetadata(const std::string& volume
   if (metadata.ok() && metadata->spec.volume_id == volume_id) return metadata;
   return MakeStatus(
       absl::StatusCode::kDataLoss,
-      "read the volume's metadata in {}: {}; the volume's data in {} was not touched: "
-      "put the file back from a copy",
+      "read the volume's metadata in {}: {}; the volume's data in {} was not touched: put the file "
+      "back from a copy",
       path,
       metadata.ok() ? fmt::format("it is of volume {}", metadata->spec.volume_id)
                     : Message(metadata.status()),
@@ -141,8 +141,8 @@ absl::Status LoopBackend::CheckImage(const VolumeSpec& spec) const {
     if (errno != ENOENT) return ErrnoStatus(errno, "look at " + image);
     return MakeStatus(
         absl::StatusCode::kDataLoss,
-        "use the image {}: it is gone, and {} says that the volume exists; put it back "
-        "from a copy, or delete the volume",
+        "use the image {}: it is gone, and {} says that the volume exists; put it back from a "
+        "copy, or delete the volume",
         image, metadata);
   }
   if (static_cast<uint64_t>(file.st_size) == ImageBytes(spec)) return absl::OkStatus();
@@ -156,8 +156,8 @@ absl::Status LoopBackend::CheckRoom(const VolumeSpec& spec) {
   if (ImageBytes(spec) <= available) return absl::OkStatus();
   return MakeStatus(
       absl::StatusCode::kResourceExhausted,
-      "make a volume of {} bytes in {}: {} bytes are available, with what other volumes "
-      "were promised set aside; delete volumes or add a disk",
+      "make a volume of {} bytes in {}: {} bytes are available, with what other volumes were "
+      "promised set aside; delete volumes or add a disk",
       ImageBytes(spec), name(), available);
 }
 

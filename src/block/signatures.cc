@@ -82,8 +82,8 @@ absl::StatusOr<std::vector<Signature>> FindSignatures(int fd, const std::string&
   if (result > 0) return signatures;
   return MakeStatus(
       absl::StatusCode::kDataLoss,
-      "look for signatures on {}: it cannot be read ({}); the disk, or the way to it, "
-      "fails: see the kernel's log",
+      "look for signatures on {}: it cannot be read ({}); the disk, or the way to it, fails: see "
+      "the kernel's log",
       what, ErrnoName(errno));
 }
 

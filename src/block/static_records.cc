@@ -62,8 +62,8 @@ absl::StatusOr<FormatRecord> StaticRecords::Load(const std::string& volume_id) c
   if (record.ok()) return record;
   return MakeStatus(
       absl::StatusCode::kDataLoss,
-      "read what is known of the volume's first format in {}: {}; put the file back from "
-      "a copy; deleting it makes the volume one that was never formatted",
+      "read what is known of the volume's first format in {}: {}; put the file back from a copy; "
+      "deleting it makes the volume one that was never formatted",
       path, Message(record.status()));
 }
 

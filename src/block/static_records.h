@@ -23,11 +23,13 @@ class StaticRecords {
   absl::StatusOr<FormatRecord> Load(const std::string& volume_id) const;
   // FAILED_PRECONDITION when the record would go back from kFormatted.
   absl::Status Store(const std::string& volume_id, const FormatRecord& record) const;
+  // The file that holds it, if there is a record.
+  std::string PathOf(const std::string& volume_id) const;
+
   absl::Status Remove(const std::string& volume_id) const;  // absent is success
 
  private:
   explicit StaticRecords(std::string directory) : directory_(std::move(directory)) {}
-  std::string PathOf(const std::string& volume_id) const;
 
   std::string directory_;
 };

@@ -36,8 +36,8 @@ absl::StatusOr<CommandResult> Run(const std::string& program, std::vector<std::s
 absl::Status NeedsDecision(const std::string& device, const CommandResult& result) {
   return MakeStatus(
       absl::StatusCode::kDataLoss,
-      "check the ext4 filesystem on {}: it is damaged in a way that needs a decision ({}); "
-      "copy the device, then, with no pod using the volume, run by hand: e2fsck -f {}",
+      "check the ext4 filesystem on {}: it is damaged in a way that needs a decision ({}); copy "
+      "the device, then, with no pod using the volume, run by hand: e2fsck -f {}",
       device, result.Complaint(), device);
 }
 

@@ -88,8 +88,7 @@ absl::Status Refused(const std::string& type, std::string_view what) {
   for (const AllowedOption& option : AllowedOptions(type)) names.push_back(option.name);
   return InvalidArgument(
       "mkfs options for {}: {} is refused, since the driver itself chooses the device, its UUID "
-      "and what "
-      "mkfs does; use only {}",
+      "and what mkfs does; use only {}",
       type, what, fmt::join(names, " "));
 }
 

@@ -66,8 +66,7 @@ absl::Status CheckProvider(const Secrets& secrets) {
   if (!provider || *provider == "secret") return absl::OkStatus();
   return InvalidArgument(
       "read the Secret: CRYPTO_KEY_PROVIDER is not a provider that is known; leave it out or set "
-      "it "
-      "to \"secret\"");
+      "it to \"secret\"");
 }
 
 absl::StatusOr<Passphrase> ReadPassphrase(const Secrets& secrets, std::string_view name) {
@@ -127,8 +126,7 @@ absl::StatusOr<std::vector<std::string>> PreviousNames(const Secrets& secrets) {
   if (Find(secrets, kTridentPrevious) != nullptr) {
     if (Find(secrets, kTridentPassphrase) == nullptr) {
       return InvalidArgument(
-          "read the Secret: it has {} without {}; a previous passphrase beside {} "
-          "is named {}",
+          "read the Secret: it has {} without {}; a previous passphrase beside {} is named {}",
           kTridentPrevious, kTridentPassphrase, kPassphraseNames.front(), kPreviousName);
     }
     names.emplace_back(kTridentPrevious);
@@ -162,10 +160,8 @@ absl::StatusOr<bool> ReadRandom(const Secrets& secrets, const Passphrase& curren
   if (current.bytes.size() < kMinRandomBytes) {
     return InvalidArgument(
         "read the Secret: CRYPTO_KEY_FORMAT is \"random\", but {} has {} bytes; a random key has "
-        "at "
-        "least {} (256 random bits are 64 hexadecimal digits): make one with `cryptvol-csi "
-        "keygen`, "
-        "or leave CRYPTO_KEY_FORMAT out",
+        "at least {} (256 random bits are 64 hexadecimal digits): make one with `cryptvol-csi "
+        "keygen`, or leave CRYPTO_KEY_FORMAT out",
         current.secret_key, current.bytes.size(), kMinRandomBytes);
   }
   return true;

@@ -165,10 +165,8 @@ class Resolver {
     }
     return InvalidArgument(
         "choose the format: {} is {}; with {} that is the number of passes over {} KiB of memory, "
-        "each "
-        "paid again at every mount, and can be {} to {}; leave it out for {} passes, or choose "
-        "pbkdf2, "
-        "for which it is the number of iterations",
+        "each paid again at every mount, and can be {} to {}; leave it out for {} passes, or "
+        "choose pbkdf2, for which it is the number of iterations",
         passes.source, parameters_.pbkdf_iterations, parameters_.pbkdf,
         parameters_.pbkdf_memory_kib, kMinArgonPasses, max_passes, kMinArgonPasses);
   }

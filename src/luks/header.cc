@@ -19,8 +19,7 @@ absl::Status OutsideAllowList(const std::vector<std::string>& problems) {
   return FailedPrecondition(
       "check the LUKS header: it is whole, but outside what is opened here: {}{}; look at it with "
       "`cryptsetup luksDump`, and if nobody made it so on purpose, somebody may have changed it on "
-      "the "
-      "storage: restore the header from a backup",
+      "the storage: restore the header from a backup",
       fmt::join(problems.begin(), problems.begin() + static_cast<std::ptrdiff_t>(told), "; "),
       more);
 }

@@ -115,13 +115,13 @@ void CheckDataRange(const Header& header, uint64_t metadata_end, uint64_t device
   const uint64_t needed = header.data_bytes.value_or(header.sector_bytes);
   if (header.data_offset < metadata_end || header.data_offset % kSectorBytes != 0) {
     problems.Add(
-        fmt::format("the data begins at {}: not at a sector's start behind the keyslots, "
-                    "which end at {}",
+        fmt::format("the data begins at {}: not at a sector's start behind the keyslots, which end "
+                    "at {}",
                     header.data_offset, metadata_end));
   } else if (header.data_offset > device_bytes || needed > device_bytes - header.data_offset) {
     problems.Add(
-        fmt::format("the data ({} at {}) does not fit the device, which has {} bytes: it was "
-                    "cut short, or the header belongs to another device",
+        fmt::format("the data ({} at {}) does not fit the device, which has {} bytes: it was cut "
+                    "short, or the header belongs to another device",
                     header.data_bytes ? fmt::format("{} bytes", needed) : "all", header.data_offset,
                     device_bytes));
   }

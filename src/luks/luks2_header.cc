@@ -90,8 +90,7 @@ CopyState StateOf(const MetadataCopy& copy, const Header& chosen) {
 absl::Status NoWholeCopy(std::string_view reason) {
   return MakeStatus(absl::StatusCode::kDataLoss,
                     "read the LUKS header: {}; without a header the data cannot be decrypted, so "
-                    "write nothing to "
-                    "this device, and restore the header from a backup",
+                    "write nothing to this device, and restore the header from a backup",
                     reason);
 }
 

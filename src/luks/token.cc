@@ -86,8 +86,7 @@ bool IsOurs(const std::string& text) {
 absl::Status Unusable(std::string_view what) {
   return FailedPrecondition(
       "read the volume's own record in the LUKS header: {}; look at it with `cryptsetup luksDump`, "
-      "and "
-      "remove what does not belong there with `cryptsetup token remove`",
+      "and remove what does not belong there with `cryptsetup token remove`",
       what);
 }
 

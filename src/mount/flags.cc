@@ -123,8 +123,8 @@ absl::Status CheckMountFlag(const std::string& flag) {
   if (name.find_first_of(",\"") != std::string::npos || inner.find('"') != std::string_view::npos ||
       (!quoted && inner.find(',') != std::string_view::npos)) {
     return InvalidArgument(
-        "mount flag \"{}\": give each option as a flag of its own, without commas and "
-        "quotes (a quoted SELinux context may have commas)",
+        "mount flag \"{}\": give each option as a flag of its own, without commas and quotes (a "
+        "quoted SELinux context may have commas)",
         flag);
   }
   for (const RefusedFlag& refused : kRefusedFlags) {

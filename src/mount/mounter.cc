@@ -74,8 +74,8 @@ absl::Status RefusedAsInvalid(const MountRequest& request, const std::string& co
   }
   return MakeStatus(
       absl::StatusCode::kDataLoss,
-      "{}: the kernel refused the superblock (EINVAL): damaged, or of a newer kernel; "
-      "its reason is in the kernel's log",
+      "{}: the kernel refused the superblock (EINVAL): damaged, or of a newer kernel; its reason "
+      "is in the kernel's log",
       context);
 }
 

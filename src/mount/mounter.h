@@ -22,10 +22,9 @@ struct MountRequest {
 // written.
 //  INVALID_ARGUMENT     the kernel refused an option: names the options given
 //  FAILED_PRECONDITION  busy; or the kernel has no such filesystem; or a read-only mount would need
-//  to replay
-//                       a log: with the way out
+//                       to replay a log: with the way out
 //  DATA_LOSS            the kernel found the filesystem damaged (EUCLEAN, EIO, EFSBADCRC, bad
-//  superblock)
+//                       superblock)
 absl::Status MountFilesystem(const MountRequest& request);
 
 struct BindRequest {

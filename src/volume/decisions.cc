@@ -12,8 +12,7 @@ using block::FormatState;
 
 constexpr char kWipeHint[] =
     "nothing was written. If its content may be destroyed, wipe it by hand (wipefs --all, then "
-    "zero the "
-    "first 16 MiB and the last MiB: blkdiscard -z or dd) and try again";
+    "zero the first 16 MiB and the last MiB: blkdiscard -z or dd) and try again";
 
 bool WasFormatted(const block::FormatRecord& record) {
   return record.state == FormatState::kFormatted;
@@ -31,9 +30,9 @@ absl::StatusOr<DeviceAction> DecideBlank(const std::string& volume_id, const Ins
   if (WasFormatted(record)) {
     return MakeStatus(
         absl::StatusCode::kDataLoss,
-        "{} reads as zeros, but this volume was formatted before (LUKS {}): the storage "
-        "returns wrong data, or it is the wrong device; nothing was written. Check the "
-        "storage; restore the device or its header from a backup",
+        "{} reads as zeros, but this volume was formatted before (LUKS {}): the storage returns "
+        "wrong data, or it is the wrong device; nothing was written. Check the storage; restore "
+        "the device or its header from a backup",
         device.path, record.luks_uuid);
   }
   if (inspection.intent.has_value() && inspection.intent->volume_id != volume_id) {
@@ -105,8 +104,8 @@ absl::Status CheckToken(const std::string& volume_id, const std::string& adopt_v
   if (owner == volume_id || owner == adopt_volume_id) return absl::OkStatus();
   return FailedPrecondition(
       "the device says in its header that it is volume {} (LUKS {}), not this one; nothing was "
-      "changed. If "
-      "it is meant, set the volume attribute adoptVolumeId: \"{}\" in the PersistentVolume",
+      "changed. If it is meant, set the volume attribute adoptVolumeId: \"{}\" in the "
+      "PersistentVolume",
       owner, header.uuid, owner);
 }
 
@@ -151,8 +150,7 @@ absl::StatusOr<FilesystemAction> DecideWithoutSignature(const FilesystemFacts& f
   if (Unfinished(facts) || facts.data_reads_zero) return FilesystemAction::kMake;
   return FailedPrecondition(
       "the volume holds data without a filesystem (was it used as a block volume?); nothing was "
-      "written. Use "
-      "volumeMode: Block, or wipe it by hand");
+      "written. Use volumeMode: Block, or wipe it by hand");
 }
 
 }  // namespace
@@ -162,8 +160,7 @@ absl::StatusOr<FilesystemAction> DecideFilesystem(const FilesystemFacts& facts) 
   if (report.other) {
     return FailedPrecondition(
         "the volume holds {}, not {}; nothing was written. Set the fsType that it has, or use "
-        "volumeMode: "
-        "Block",
+        "volumeMode: Block",
         report.found, facts.wanted);
   }
   if (report.type.empty()) return DecideWithoutSignature(facts);

@@ -71,8 +71,8 @@ struct MappingReport {
   block::DeviceNumber number;
   uint32_t open_count = 0;
   bool read_only = false;
-  bool is_single_crypt =
-      false;  // exactly one live target, of type crypt; the rest is valid only then
+  // Exactly one live target, of type crypt; what follows is valid only then.
+  bool is_single_crypt = false;
   std::string cipher;
   block::DeviceNumber backing;  // 0:0 when the backing device is gone
   uint64_t offset_sectors = 0;  // of 512 bytes, on the backing device

@@ -130,8 +130,8 @@ absl::StatusOr<KdfBudget::Grant> KdfBudget::Acquire(uint64_t kdf_bytes, Deadline
   if (!granted) {
     return MakeStatus(
         absl::StatusCode::kDeadlineExceeded,
-        "other volumes are being unlocked, and the memory for key derivations ({} MiB) "
-        "was not free in time; it is tried again",
+        "other volumes are being unlocked, and the memory for key derivations ({} MiB) was not "
+        "free in time; it is tried again",
         ToMiB(total_));
   }
   if (const FreeMemory free = free_memory_(); bytes > total_ && bytes > free.bytes) {

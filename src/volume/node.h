@@ -19,7 +19,8 @@ class Node {
   //  ALREADY_EXISTS        staged, otherwise than asked
   //  UNAUTHENTICATED       no keyslot opens with the key
   //  FAILED_PRECONDITION   in use, not blank, not ours, not mountable as asked; a tool or dm-crypt
-  //  is missing RESOURCE_EXHAUSTED    the key derivation needs more memory than there can be
+  //                        is missing
+  //  RESOURCE_EXHAUSTED    the key derivation needs more memory than there can be
   //  DATA_LOSS             damaged, or no longer what it was
   //  DEADLINE_EXCEEDED, ABORTED   try again; the second while the device does not answer
   // In every case the device is as it was.

@@ -165,8 +165,7 @@ absl::Status CheckEncryptionIsMeant(const std::map<std::string, std::string>& pa
     if (option.empty_is_absent && found->second.empty()) continue;
     return InvalidArgument(
         "{} \"{}\" says how to encrypt, but the volume is not encrypted; add encrypted: \"true\", "
-        "or "
-        "remove it",
+        "or remove it",
         Noun(source), option.name);
   }
   return absl::OkStatus();

@@ -44,8 +44,8 @@ absl::Status RemoveMountPoint(const std::string& path) {
   if (errno == ENOTDIR && (::unlink(path.c_str()) == 0 || errno == ENOENT)) return absl::OkStatus();
   if (errno == ENOTEMPTY || errno == EEXIST) {
     return FailedPrecondition(
-        "{} is not mounted any more, but there are files in it that are not the "
-        "volume's; look at them and remove them by hand",
+        "{} is not mounted any more, but there are files in it that are not the volume's; look at "
+        "them and remove them by hand",
         path);
   }
   return ErrnoStatus(errno, "remove " + path);

@@ -31,6 +31,7 @@ class StageOperation {
   absl::Status Attach();
   absl::Status Inspect();
 
+  // stage_device.cc
   absl::Status PrepareEncrypted();
   absl::Status PreparePlain();
   absl::StatusOr<Existing> HandleExistingMapping();
@@ -42,6 +43,7 @@ class StageOperation {
   absl::Status UnlockWithAnyKey();
   absl::Status Activate();
 
+  // stage_filesystem.cc
   absl::Status EnsureFilesystem();
   absl::Status WithWayIn(const absl::Status& status) const;
   absl::StatusOr<FilesystemFacts> GatherFacts();
@@ -49,6 +51,7 @@ class StageOperation {
   absl::Status MakeFilesystem();
   absl::Status CheckFilesystem(bool needed);
 
+  // stage_operation.cc again: what makes it final
   absl::Status Complete();
   absl::Status StoreReadyToken();
   absl::Status MountStaged();
@@ -69,8 +72,8 @@ class StageOperation {
   Inspection inspection_;
   block::FormatRecord record_;
   std::optional<luks::VolumeToken> planned_token_;  // of a header that this operation wrote
-  std::string
-      data_device_;  // where the filesystem is: the mapping, or the raw device of a plain volume
+  // Where the filesystem is: the mapping, or the raw device of a plain volume.
+  std::string data_device_;
   std::string filesystem_uuid_;  // found or made
   bool just_formatted_ = false;
 

@@ -1,12 +1,27 @@
 #include "volume/storage.h"
 
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/strings/str_join.h"
+#include "base/log.h"
 #include "base/status.h"
 
 namespace cryptvol::volume {
 namespace {
+
+// /dev/sdb, /dev/nvme0n1p2, /dev/dm-3: numbered as the kernel found them.
+bool HasUnstableName(const std::string& device) {
+  constexpr std::array kPatterns = {"/dev/sd[a-z]*", "/dev/hd[a-z]*",   "/dev/vd[a-z]*",
+                                    "/dev/xvd*",     "/dev/nvme[0-9]*", "/dev/dm-*",
+                                    "/dev/loop*",    "/dev/mmcblk*",    "/dev/nbd*"};
+  return std::ranges::any_of(kPatterns, [&](const char* pattern) {
+    return ::fnmatch(pattern, device.c_str(), FNM_PATHNAME) == 0;
+  });
+}
 
 class BackendVolume : public VolumeStorage {
  public:
@@ -15,6 +30,7 @@ class BackendVolume : public VolumeStorage {
 
   bool is_static() const override { return false; }
   std::string location() const override { return backend_->Location(volume_id_); }
+  std::string WayToStartOver() const override { return "delete the volume and make a new one"; }
   absl::StatusOr<bool> IsAttached() override {
     CV_ASSIGN_OR_RETURN(const block::VolumeInfo info, backend_->Get(volume_id_));
     return info.attached;
@@ -42,8 +58,19 @@ class StaticVolume : public VolumeStorage {
 
   bool is_static() const override { return true; }
   std::string location() const override { return device_; }
+  std::string WayToStartOver() const override {
+    return "remove its record on this node, " + records_->PathOf(volume_id_);
+  }
   absl::StatusOr<bool> IsAttached() override { return true; }
-  absl::StatusOr<std::string> Attach(bool /*read_only*/) override { return device_; }
+  absl::StatusOr<std::string> Attach(bool /*read_only*/) override {
+    if (HasUnstableName(device_)) {
+      Log(LogLevel::kWarning,
+          "the attributes name the device in the order in which the kernel found it: after a "
+          "reboot that name may be another disk's; use one below /dev/disk/by-id",
+          {{"volume", volume_id_}, {"device", device_}});
+    }
+    return device_;
+  }
   absl::Status Detach() override { return absl::OkStatus(); }
   absl::StatusOr<block::FormatRecord> LoadRecord() override { return records_->Load(volume_id_); }
   absl::Status StoreRecord(const block::FormatRecord& record) override {

@@ -27,6 +27,10 @@ class VolumeStorage {
   // Where a person finds it when it is not attached.
   virtual std::string location() const = 0;
 
+  // What a person does who destroyed the volume's content on purpose, so that it may be formatted
+  // again: "remove FILE".
+  virtual std::string WayToStartOver() const = 0;
+
   // Whether Detach would take away what an earlier call attached. Static devices are never
   // detached.
   virtual absl::StatusOr<bool> IsAttached() = 0;

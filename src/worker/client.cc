@@ -168,8 +168,8 @@ class Client : public volume::DeviceWorker {
     }
     return MakeStatus(
         absl::StatusCode::kAborted,
-        "{} did not end in time and cannot be stopped (process {} waits in the kernel): the "
-        "device does not answer; the volume stays locked until it does",
+        "{} did not end in time and cannot be stopped (process {} waits in the kernel): the device "
+        "does not answer; the volume stays locked until it does",
         call, pid);
   }
 

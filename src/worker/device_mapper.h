@@ -18,9 +18,9 @@ absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::
 // offset. False for anything that does not parse. Never looks at the key.
 bool ParseCryptTable(std::string_view parameters, volume::MappingReport& report);
 
-// Absent is success. FAILED_PRECONDITION when it is in use, for some seconds. Looks at no device: what
-// crypt_deactivate() does besides is to load the LUKS header, which repairs a damaged copy without any key, and
-// hangs with a dead disk.
+// Absent is success. FAILED_PRECONDITION when it is in use, for some seconds. Looks at no device:
+// what crypt_deactivate() does besides is to load the LUKS header, which repairs a damaged copy
+// without any key, and hangs with a dead disk.
 absl::Status RemoveMapping(const std::string& name);
 
 absl::Status ProbeDmCrypt();

@@ -257,8 +257,7 @@ absl::Status LuksSession::CompareMapping(const volume::MappingReport& mapping) c
   }
   return Internal(
       "the kernel mapped {} otherwise than its header says (cipher {}, device {}, offset {} "
-      "sectors); "
-      "the mapping was removed again",
+      "sectors); the mapping was removed again",
       path_, mapping.cipher, block::ToString(mapping.backing), mapping.offset_sectors);
 }
 

@@ -96,8 +96,7 @@ TEST(FormatParameters, KeySizesOfTheCipher) {
   EXPECT_THAT(FromSecret({.cipher = "aes-cbc-essiv:sha256", .key_bits = 192}), IsOk());
   EXPECT_THAT(FromSecret({.key_bits = 384}),
               Fails(kInvalid,
-                    "the Secret's CRYPTO_KEY_SIZE is 384 bits; aes-xts-plain64 takes 256 or "
-                    "512"));
+                    "the Secret's CRYPTO_KEY_SIZE is 384 bits; aes-xts-plain64 takes 256 or 512"));
   EXPECT_THAT(FromClass({.cipher = "xchacha12,aes-adiantum-plain64", .key_bits = 512}),
               Fails(kInvalid, "the StorageClass's keySize is 512 bits"));
 }
@@ -127,8 +126,7 @@ TEST(FormatParameters, RefusesOtherHashes) {
 TEST(FormatParameters, RefusesOtherPbkdfs) {
   EXPECT_THAT(FromSecret({.pbkdf = "scrypt"}),
               Fails(kInvalid,
-                    "CRYPTO_PBKDF is not known; a new volume can have argon2id, argon2i, "
-                    "pbkdf2"));
+                    "CRYPTO_PBKDF is not known; a new volume can have argon2id, argon2i, pbkdf2"));
 }
 
 // A passphrase that stands under the wrong name of the Secret is not repeated.
@@ -146,8 +144,8 @@ TEST(FormatParameters, RepeatsNothingOfTheSecret) {
 TEST(FormatParameters, RefusesIterationsMeantForPbkdf2) {
   EXPECT_THAT(FromSecret({.pbkdf = "argon2i", .pbkdf_iterations = 200000}),
               Fails(kInvalid,
-                    "the Secret's CRYPTO_PBKDF_FORCE_ITERATIONS is 200000; with argon2i that "
-                    "is the number of passes over 65536 KiB of memory"));
+                    "the Secret's CRYPTO_PBKDF_FORCE_ITERATIONS is 200000; with argon2i that is "
+                    "the number of passes over 65536 KiB of memory"));
 }
 
 // The bounds themselves are allowed, one beyond is not.

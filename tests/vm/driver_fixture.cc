@@ -296,12 +296,10 @@ void DriverTest::TearDown() {
   }
   Shell(
       "dmsetup ls --target crypt 2>/dev/null | cut -f1 | grep -v 'No devices' | xargs -r -n1 "
-      "dmsetup "
-      "remove");
+      "dmsetup remove");
   Shell(
       "dmsetup ls 2>/dev/null | cut -f1 | grep -e ^cryptvol- -e ^cvtest- | xargs -r -n1 dmsetup "
-      "remove "
-      "--force");
+      "remove --force");
   Shell("losetup --list --noheadings --output NAME,BACK-FILE | grep -F -e " + directory_ +
         "/ -e /dev/mapper/ | cut -d' ' -f1 | xargs -r -n1 losetup -d");
   if (!HasFailure()) fs::remove_all(directory_);

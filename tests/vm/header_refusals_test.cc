@@ -228,8 +228,7 @@ TEST_F(HeaderRefusals, SeveralSegments) {
 TEST_F(HeaderRefusals, Reencryption) {
   const std::string device = NewLuksDevice(kKey);
   MustRun(
-      "cryptsetup reencrypt -q --init-only --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
-      "--key-file " +
+      "cryptsetup reencrypt -q --init-only --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file " +
       KeyFile(kKey) + " " + device);
   ExpectNotOpened(device, {"reencrypt"});
 }
