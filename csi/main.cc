@@ -8,6 +8,7 @@
 #include "block/backend_factory.h"
 #include "block/static_records.h"
 #include "csi/keygen.h"
+#include "csi/maintenance_commands.h"
 #include "csi/options.h"
 #include "csi/server.h"
 #include "csi/version.h"
@@ -77,6 +78,12 @@ absl::Status RunServer(Options& options) {
   return Serve(options, {&storage, &workers, &tools, [&] { return workers.abandoned(); }});
 }
 
+// These print their answer to standard output, and warn on standard error.
+std::optional<absl::Status> RunMaintenance(MaintenanceCommands& commands, const Options& options) {
+  if (const absl::Status status = ForbidCoreDumps(); !status.ok()) return status;
+  return commands.Run(options, stdout);
+}
+
 int Report(const absl::Status& status) {
   if (status.ok()) return 0;
   std::fprintf(stderr, "cryptvol-csi: error: %s\n", Message(status).c_str());
@@ -99,8 +106,10 @@ int Main(int argc, char** argv) {
   app.add_subcommand("serve", "Serve (the default); takes the options above");
   KeygenOptions keygen;
   CLI::App* keygen_command = AddKeygenCommand(app, keygen);
+  MaintenanceCommands maintenance(app);
   CLI11_PARSE(app, argc, argv);
   if (keygen_command->parsed()) return Report(Keygen(keygen, stdout));
+  if (const auto status = RunMaintenance(maintenance, options)) return Report(*status);
   return Report(RunServer(options));
 }
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "csi/controller_service.h"
 #include "csi/request_parser.h"
@@ -24,11 +25,12 @@ void FillUsage(VolumeUsage* usage, VolumeUsage::Unit unit, uint64_t total, uint6
 }  // namespace
 
 NodeService::NodeService(std::string driver_name, std::string node_id, volume::Node* node,
-                         VolumeLocks* locks, Telemetry* telemetry)
+                         VolumeLocks* locks, KeyRotator* rotator, Telemetry* telemetry)
     : topology_key_(TopologyKey(driver_name)),
       node_id_(std::move(node_id)),
       node_(node),
       locks_(locks),
+      rotator_(rotator),
       telemetry_(telemetry) {}
 
 grpc::Status NodeService::NodeStageVolume(grpc::ServerContext* /*context*/,
@@ -39,7 +41,12 @@ grpc::Status NodeService::NodeStageVolume(grpc::ServerContext* /*context*/,
     CV_ASSIGN_OR_RETURN(volume::StageRequest stage,
                         ParseStage(const_cast<::csi::v1::NodeStageVolumeRequest*>(request)));
     CV_ASSIGN_OR_RETURN(auto lock, locks_->TryLock(stage.volume_id, "NodeStageVolume"));
-    return node_->Stage(std::move(stage), std::move(lock));
+    SecretFingerprint fingerprint = {};
+    if (stage.secret.has_value()) fingerprint = rotator_->FingerprintOf(*stage.secret);
+    CV_ASSIGN_OR_RETURN(const volume::StageOutcome outcome,
+                        node_->Stage(std::move(stage), std::move(lock)));
+    if (outcome.keys_in_line) rotator_->Remember(request->volume_id(), fingerprint);
+    return absl::OkStatus();
   });
 }
 
@@ -49,6 +56,7 @@ grpc::Status NodeService::NodeUnstageVolume(grpc::ServerContext* /*context*/,
   return ServeRpc(*telemetry_, "NodeUnstageVolume", request->volume_id(), [&]() -> absl::Status {
     CV_ASSIGN_OR_RETURN(volume::UnstageRequest unstage, ParseUnstage(*request));
     CV_ASSIGN_OR_RETURN(auto lock, locks_->TryLock(unstage.volume_id, "NodeUnstageVolume"));
+    rotator_->Forget(unstage.volume_id);
     return node_->Unstage(std::move(unstage), std::move(lock));
   });
 }
@@ -59,9 +67,24 @@ grpc::Status NodeService::NodePublishVolume(grpc::ServerContext* /*context*/,
   return ServeRpc(*telemetry_, "NodePublishVolume", request->volume_id(), [&]() -> absl::Status {
     CV_ASSIGN_OR_RETURN(volume::PublishRequest publish,
                         ParsePublish(const_cast<::csi::v1::NodePublishVolumeRequest*>(request)));
+    // Repeated for a change of keys: it neither waits for the one that is at work, nor fails.
+    if (node_->IsPublished(publish).value_or(false)) {
+      OfferSecret(publish);
+      return absl::OkStatus();
+    }
     CV_ASSIGN_OR_RETURN(auto lock, locks_->TryLock(publish.volume_id, "NodePublishVolume"));
     return node_->Publish(std::move(publish), std::move(lock));
   });
+}
+
+void NodeService::OfferSecret(volume::PublishRequest& request) {
+  if (!request.secret_status.ok()) {
+    Log(LogLevel::kWarning, "the Secret that came with NodePublishVolume is of no use",
+        {{"volume", request.volume_id}, {"error", Message(request.secret_status)}});
+    telemetry_->RotationEnded("failed");
+  }
+  if (!request.secret.has_value() || request.read_only) return;
+  rotator_->Offer({request.volume_id, request.options, *std::move(request.secret)});
 }
 
 grpc::Status NodeService::NodeUnpublishVolume(

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "csi/key_rotator.h"
 #include "csi/telemetry.h"
 #include "csi/volume_locks.h"
 #include "proto/csi.grpc.pb.h"
@@ -13,7 +14,7 @@ namespace cryptvol::driver {
 class NodeService final : public ::csi::v1::Node::Service {
  public:
   NodeService(std::string driver_name, std::string node_id, volume::Node* node, VolumeLocks* locks,
-              Telemetry* telemetry);
+              KeyRotator* rotator, Telemetry* telemetry);
 
   grpc::Status NodeStageVolume(grpc::ServerContext* context,
                                const ::csi::v1::NodeStageVolumeRequest* request,
@@ -38,10 +39,13 @@ class NodeService final : public ::csi::v1::Node::Service {
                            ::csi::v1::NodeGetInfoResponse* response) override;
 
  private:
+  void OfferSecret(volume::PublishRequest& request);
+
   const std::string topology_key_;
   const std::string node_id_;
   volume::Node* const node_;
   VolumeLocks* const locks_;
+  KeyRotator* const rotator_;
   Telemetry* const telemetry_;
 };
 

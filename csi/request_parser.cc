@@ -357,7 +357,7 @@ absl::StatusOr<volume::UnstageRequest> ParseUnstage(
 }
 
 absl::StatusOr<volume::PublishRequest> ParsePublish(::csi::v1::NodePublishVolumeRequest* request) {
-  Wipe(request->mutable_secrets());
+  const absl::Cleanup wipe = [request] { Wipe(request->mutable_secrets()); };
   volume::PublishRequest result;
   CV_RETURN_IF_ERROR(CheckName("volume_id", request->volume_id()));
   CV_RETURN_IF_ERROR(CheckPath("target_path", request->target_path()));
@@ -377,6 +377,11 @@ absl::StatusOr<volume::PublishRequest> ParsePublish(::csi::v1::NodePublishVolume
   result.staging_path = request->staging_target_path();
   result.target_path = request->target_path();
   result.read_only = request->readonly() || result.access.read_only();
+  if (!request->secrets().empty()) {
+    auto secret = ParseSecret(result.options, request->secrets(), "nodePublishSecretRef");
+    result.secret_status = secret.status();
+    if (secret.ok()) result.secret = *std::move(secret);
+  }
   return result;
 }
 

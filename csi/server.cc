@@ -17,6 +17,7 @@
 #include "csi/controller_service.h"
 #include "csi/http_server.h"
 #include "csi/identity_service.h"
+#include "csi/key_rotator.h"
 #include "csi/kubelet_registration.h"
 #include "csi/node_service.h"
 #include "csi/telemetry.h"
@@ -46,15 +47,16 @@ int WaitForStopSignal() {
 }
 
 // Returns when every call has ended; ends the process when that takes too long.
-void Drain(grpc::Server& server, std::chrono::seconds time) {
+void Drain(grpc::Server& server, KeyRotator& rotator, std::chrono::seconds time) {
   std::mutex mutex;
   std::condition_variable changed;
   bool done = false;
   std::thread waiter([&] {
     server.Shutdown(std::chrono::system_clock::now() + time);
     server.Wait();
+    const bool idle = rotator.Stop(time);
     const std::lock_guard lock(mutex);
-    done = true;
+    done = idle;
     changed.notify_all();
   });
   bool in_time;
@@ -127,7 +129,9 @@ absl::Status Serve(const Options& options, const Parts& parts) {
       &telemetry);
   ControllerService controller(options.driver_name, options.node_id, &provisioner, &locks,
                                &telemetry);
-  NodeService node_service(options.driver_name, options.node_id, &node, &locks, &telemetry);
+  CV_ASSIGN_OR_RETURN(auto rotator, KeyRotator::Start(&node, &locks));
+  NodeService node_service(options.driver_name, options.node_id, &node, &locks, rotator.get(),
+                           &telemetry);
   std::vector<grpc::Service*> services = {&identity, &node_service};
   if (!parts.storage->backends().empty()) services.push_back(&controller);
 
@@ -146,7 +150,7 @@ absl::Status Serve(const Options& options, const Parts& parts) {
   const int signal = WaitForStopSignal();
   Log(LogLevel::kInfo, "stopping", {{"signal", ::strsignal(signal)}});
   if (registration_server != nullptr) registration_server->Shutdown();
-  Drain(*server, std::chrono::seconds(options.drain_seconds));
+  Drain(*server, *rotator, std::chrono::seconds(options.drain_seconds));
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();
 }

@@ -49,6 +49,11 @@ Telemetry::Telemetry(LiveValues live)
                    .Help("Time that unlocking a keyslot took, without waiting for memory.")
                    .Register(registry_)
                    .Add({}, Buckets())),
+      rotations_(prometheus::BuildCounter()
+                     .Name("cryptvol_key_rotations_total")
+                     .Help("Times that a volume's keyslots were compared with its Secret, by what "
+                           "came of it: rotated, unchanged, failed.")
+                     .Register(registry_)),
       open_volumes_(AddGauge(registry_, "cryptvol_open_volumes",
                              "Encrypted volumes that are mapped on this node.")),
       kdf_in_use_(AddGauge(registry_, "cryptvol_kdf_memory_bytes",
@@ -59,6 +64,10 @@ Telemetry::Telemetry(LiveValues live)
                           "Killed worker processes that wait in the kernel for a device.")) {}
 
 void Telemetry::UnlockTook(std::chrono::duration<double> time) { unlocks_.Observe(time.count()); }
+
+void Telemetry::RotationEnded(const char* result) {
+  rotations_.Add({{"result", result}}).Increment();
+}
 
 void Telemetry::RpcEnded(const std::string& method, const std::string& volume_id,
                          const grpc::Status& status, std::chrono::duration<double> time) {

@@ -32,6 +32,7 @@ class Telemetry : public volume::Observer {
   explicit Telemetry(LiveValues live);
 
   void UnlockTook(std::chrono::duration<double> time) override;
+  void RotationEnded(const char* result) override;
 
   // Counts and logs one finished RPC. `method` is "NodeStageVolume". Nothing of the request but the
   // volume's id is logged. Failures are warnings; repeated polls (Probe, capabilities) are logged
@@ -47,6 +48,7 @@ class Telemetry : public volume::Observer {
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Histogram>& rpcs_;
   prometheus::Histogram& unlocks_;
+  prometheus::Family<prometheus::Counter>& rotations_;
   prometheus::Gauge& open_volumes_;
   prometheus::Gauge& kdf_in_use_;
   prometheus::Gauge& kdf_most_;

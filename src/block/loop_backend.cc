@@ -14,7 +14,9 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "base/atomic_file.h"
+#include "base/log.h"
 #include "base/status.h"
+#include "block/erase.h"
 #include "block/directory.h"
 #include "block/loop_device.h"
 
@@ -213,9 +215,31 @@ absl::Status LoopBackend::RemoveTemporaries(const std::string& volume_id) const 
   return absl::OkStatus();
 }
 
+// Best effort: a disk that is full, or broken, must not keep a volume from being deleted.
+void LoopBackend::EraseHeader(const std::string& volume_id) const {
+  const std::string image = ImagePath(volume_id);
+  const auto metadata = LoadMetadata(volume_id);
+  const uint64_t bytes = metadata.ok() ? metadata->spec.header_bytes : 0;
+  if (bytes == 0 || ::access(image.c_str(), F_OK) != 0) return;
+  if (const absl::Status status = EraseStart(image, bytes); !status.ok()) {
+    DiscardStart(image, bytes).IgnoreError();
+    Log(LogLevel::kWarning,
+        "the LUKS header of a deleted volume was not erased, only discarded: the disk may hold it "
+        "until it uses the blocks again",
+        {{"volume", volume_id}, {"image", image}, {"error", Message(status)}});
+    return;
+  }
+  const std::string keeper = KeepsOldBlocks(image);
+  Log(LogLevel::kInfo, "erased the LUKS header of a deleted volume",
+      {{"volume", volume_id},
+       {"final", keeper.empty() ? "yes, except for copies of it made before"
+                                : "no: " + keeper + " keeps old blocks until it uses them again"}});
+}
+
 absl::Status LoopBackend::Delete(const std::string& volume_id) {
   CV_RETURN_IF_ERROR(CheckDirectory());
   CV_RETURN_IF_ERROR(Detach(volume_id));
+  EraseHeader(volume_id);
   CV_RETURN_IF_ERROR(RemoveFileDurably(ImagePath(volume_id)));
   CV_RETURN_IF_ERROR(RemoveTemporaries(volume_id));
   return RemoveFileDurably(MetadataPath(volume_id));

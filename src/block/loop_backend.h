@@ -33,7 +33,7 @@ class LoopBackend final : public Backend {
   // Refuses to replace an image without metadata that has data in it (FAILED_PRECONDITION): that is
   // no unfinished creation.
   absl::StatusOr<VolumeInfo> Create(const VolumeSpec& spec) override;
-  // Detaches the volume, if nothing has it open, before deleting it.
+  // Detaches the volume, if nothing has it open, and erases its LUKS header, before deleting it.
   absl::Status Delete(const std::string& volume_id) override;
   absl::StatusOr<VolumeInfo> Get(const std::string& volume_id) override;
   // One unreadable metadata file fails the list: a list without that volume would say that it is
@@ -55,6 +55,7 @@ class LoopBackend final : public Backend {
   std::string MetadataPath(const std::string& volume_id) const;
   absl::StatusOr<LoopMetadata> LoadMetadata(const std::string& volume_id) const;
   absl::Status StoreMetadata(const LoopMetadata& metadata) const;
+  void EraseHeader(const std::string& volume_id) const;
   absl::Status CheckImage(const VolumeSpec& spec) const;
   absl::Status CheckRoom(const VolumeSpec& spec);
   absl::Status RemoveUnfinishedImage(const std::string& volume_id) const;

@@ -19,7 +19,6 @@ constexpr std::string_view kDefaultCipher = "aes-xts-plain64";
 constexpr std::string_view kDefaultHash = "sha256";
 constexpr uint32_t kDefaultArgonMemoryKib = 64 * 1024;
 constexpr uint32_t kArgonLanes = 4;
-constexpr uint32_t kDefaultPbkdf2Iterations = 600'000;
 
 // libcryptsetup's own bounds for a new keyslot.
 constexpr uint32_t kMinArgonMemoryKib = 32;

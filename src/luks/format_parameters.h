@@ -26,6 +26,8 @@ struct FormatOverrides {
   std::optional<uint32_t> sector_bytes;      // 512, 1024, 2048, 4096
 };
 
+inline constexpr uint32_t kDefaultPbkdf2Iterations = 600'000;
+
 struct FormatParameters {
   std::string cipher;       // "aes"
   std::string cipher_mode;  // "xts-plain64"

@@ -93,6 +93,15 @@ absl::StatusOr<DeviceAction> DecideDevice(const std::string& volume_id,
     case Contents::kOther:
       break;
   }
+  if (WasFormatted(record)) {
+    // Never a word about wiping: there is data behind what is missing.
+    return MakeStatus(
+        absl::StatusCode::kDataLoss,
+        "the LUKS header of {} is gone: the volume was formatted before (LUKS {}), and now it holds "
+        "{}; nothing was written. Check that it is the right device; put a saved header back "
+        "(cryptvol-csi header restore), or restore the volume from a backup",
+        device.path, record.luks_uuid, device.found);
+  }
   return FailedPrecondition("{} is not blank: it holds {}; {}", device.path, device.found,
                             kWipeHint);
 }

@@ -36,7 +36,7 @@ namespace cryptvol::volume {
 struct HeaderSummary {
   int version = 0;
   std::string uuid;
-  int usable_keyslots = 0;
+  std::vector<int> keyslots;      // those that an opener tries
   uint64_t kdf_memory_bytes = 0;  // that one attempt to unlock takes, at most
   uint64_t data_offset = 0;       // bytes
   bool damaged_copy = false;      // one of the two copies; repaired once a key has opened the other
@@ -88,10 +88,10 @@ class LuksOperations {
   // Unlock and Activate use, whatever the device says later.
   virtual absl::StatusOr<Inspection> Inspect(const std::string& device, Deadline deadline) = 0;
 
-  // Derives the volume key from the private copy. The memory for it is given back before this
-  // returns.
+  // Derives the volume key from the private copy, and says which keyslot held it. The memory for it
+  // is given back before this returns.
   //  UNAUTHENTICATED  no keyslot opens with this passphrase
-  virtual absl::Status Unlock(const SecretBytes& passphrase, Deadline deadline) = 0;
+  virtual absl::StatusOr<int> Unlock(const SecretBytes& passphrase, Deadline deadline) = 0;
 
   // Builds a header in memory, with its keyslot and token, and proves that it opens. Touches no
   // device.
@@ -117,6 +117,29 @@ class LuksOperations {
 
   // Replaces (or adds) the cryptvol token in both copies of the header, and repairs a damaged copy.
   virtual absl::Status StoreToken(const luks::VolumeToken& token, Deadline deadline) = 0;
+
+  // Both change the header on the device, which may be mapped meanwhile, and need the unlocked
+  // volume key: who cannot open a volume does not change its keys. The private copy follows.
+
+  // A new keyslot, with the key derivation of `parameters`, which runs twice: the second time to
+  // prove that what the device now holds opens.
+  //  RESOURCE_EXHAUSTED  the header has no room for another one
+  virtual absl::StatusOr<int> AddKeyslot(const luks::FormatParameters& parameters,
+                                         const SecretBytes& passphrase, Deadline deadline) = 0;
+  // Overwrites the keyslot's area, then forgets it. FAILED_PRECONDITION when it is the last one.
+  virtual absl::Status DestroyKeyslot(int keyslot, Deadline deadline) = 0;
+
+  // Copies everything before the data of the inspected device (16 MiB where no header says how much
+  // that is) into a new file (mode 0600), durably: what `cryptsetup luksHeaderRestore` takes, too.
+  // ALREADY_EXISTS leaves a file that is there.
+  virtual absl::Status SaveHeader(const std::string& file, Deadline deadline) = 0;
+  // Puts a saved header in the place of the private copy, so that Unlock and Activate show what it
+  // opens, whatever the device's own header is. Checked like one that is on the device.
+  virtual absl::StatusOr<HeaderSummary> LoadHeaderFile(const std::string& file,
+                                                       Deadline deadline) = 0;
+  // Writes the copy that LoadHeaderFile took to the device, which must not be in use. It must have
+  // been unlocked: a header that nobody can open replaces none.
+  virtual absl::Status RestoreHeader(Deadline deadline) = 0;
 };
 
 class MappingOperations {

@@ -50,6 +50,8 @@ class Observer {
  public:
   virtual ~Observer() = default;
   virtual void UnlockTook(std::chrono::duration<double> /*time*/) {}
+  // "rotated", "unchanged", "failed"
+  virtual void RotationEnded(const char* /*result*/) {}
 };
 
 struct Environment {

@@ -10,9 +10,12 @@
 
 namespace cryptvol::volume {
 
-absl::Status Node::Stage(StageRequest request, std::shared_ptr<OperationLock> lock) {
+absl::StatusOr<StageOutcome> Node::Stage(StageRequest request,
+                                         std::shared_ptr<OperationLock> lock) {
   request.staging_path = ResolveMountPoint(request.staging_path);
-  return StageOperation(env_, request, std::move(lock)).Run();
+  StageOperation operation(env_, request, std::move(lock));
+  CV_RETURN_IF_ERROR(operation.Run());
+  return operation.outcome();
 }
 
 absl::Status Node::Unstage(UnstageRequest request, std::shared_ptr<OperationLock> lock) {
@@ -29,6 +32,19 @@ absl::Status Node::Publish(PublishRequest request, std::shared_ptr<OperationLock
 absl::Status Node::Unpublish(UnpublishRequest request, std::shared_ptr<OperationLock> lock) {
   request.target_path = ResolveMountPoint(request.target_path);
   return UnpublishOperation(env_, request, std::move(lock)).Run();
+}
+
+absl::StatusOr<bool> Node::IsPublished(PublishRequest& request) {
+  request.staging_path = ResolveMountPoint(request.staging_path);
+  request.target_path = ResolveMountPoint(request.target_path);
+  return PublishOperation(env_, request, nullptr).IsPublished();
+}
+
+absl::StatusOr<RotationResult> Node::RotateKeys(const RotateRequest& request,
+                                                std::shared_ptr<OperationLock> lock) {
+  auto result = RotateStaged(env_, request, std::move(lock));
+  ReportRotation(env_, request.volume_id, result);
+  return result;
 }
 
 absl::StatusOr<filesystem::Usage> Node::GetUsage(StatsRequest request) {

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "volume/environment.h"
+#include "volume/key_rotation.h"
 #include "volume/requests.h"
 
 namespace cryptvol::volume {
@@ -24,13 +25,23 @@ class Node {
   //  DATA_LOSS             damaged, or no longer what it was
   //  DEADLINE_EXCEEDED, ABORTED   try again; the second while the device does not answer
   // In every case the device is as it was.
-  absl::Status Stage(StageRequest request, std::shared_ptr<OperationLock> lock);
+  absl::StatusOr<StageOutcome> Stage(StageRequest request, std::shared_ptr<OperationLock> lock);
 
   // Not staged is success. FAILED_PRECONDITION says which processes and mounts keep it busy.
   absl::Status Unstage(UnstageRequest request, std::shared_ptr<OperationLock> lock);
 
   absl::Status Publish(PublishRequest request, std::shared_ptr<OperationLock> lock);
   absl::Status Unpublish(UnpublishRequest request, std::shared_ptr<OperationLock> lock);
+
+  // Whether the target shows the volume as asked for. Reads what the kernel knows, takes no lock and
+  // waits for nothing. Resolves the request's paths, in place: it holds a Secret and has no copies.
+  absl::StatusOr<bool> IsPublished(PublishRequest& request);
+
+  // Brings the keyslots of a staged volume in line with its Secret, while it is in use; the outcome
+  // is reported to the observer and the log too. FAILED_PRECONDITION when it is not staged here, or
+  // read-only.
+  absl::StatusOr<RotationResult> RotateKeys(const RotateRequest& request,
+                                            std::shared_ptr<OperationLock> lock);
 
   // NOT_FOUND when the volume is not at that path.
   absl::StatusOr<filesystem::Usage> GetUsage(StatsRequest request);

@@ -63,7 +63,29 @@ absl::Status PublishOperation::CheckSingleWriter(size_t other_targets) const {
       "ReadWriteOncePod (SINGLE_NODE_SINGLE_WRITER)");
 }
 
-absl::Status PublishOperation::PublishMount() {
+absl::StatusOr<bool> PublishOperation::IsPublished() {
+  CV_ASSIGN_OR_RETURN(table_, env_.read_mount_table());
+  if (request_.access.block) return ShowsMapping();
+  CV_ASSIGN_OR_RETURN(const MountEntry* staged, StagedMount());
+  return ShowsFilesystem(*staged);
+}
+
+// Of an encrypted block volume, by the numbers of the device nodes alone.
+absl::StatusOr<bool> PublishOperation::ShowsMapping() const {
+  const MountEntry* there = mount::FindMount(table_, request_.target_path);
+  if (there == nullptr || !request_.options.encrypted) return false;
+  const std::string name = MappingName(env_.driver_name, request_.volume_id);
+  std::string device = MappingPath(name);
+  if (request_.read_only && !request_.access.read_only()) {
+    CV_ASSIGN_OR_RETURN(const auto loop, block::FindLoopByLabel(name));
+    if (!loop) return false;
+    device = loop->path;
+  }
+  CV_ASSIGN_OR_RETURN(const block::DeviceNumber number, NumberOfNode(device));
+  return ShowsDevice(*there, number);
+}
+
+absl::StatusOr<const MountEntry*> PublishOperation::StagedMount() const {
   const MountEntry* staged = mount::FindMount(table_, request_.staging_path);
   if (staged == nullptr) return NotStaged("nothing is mounted at " + request_.staging_path);
   const std::string mapping = MappingPath(MappingName(env_.driver_name, request_.volume_id));
@@ -74,11 +96,21 @@ absl::Status PublishOperation::PublishMount() {
     return FailedPrecondition("the volume is staged as {}, and {} is asked for", staged->type,
                               request_.access.filesystem);
   }
-  if (const MountEntry* there = mount::FindMount(table_, request_.target_path); there != nullptr) {
-    if (!SameFilesystem(*there, *staged)) return TargetInUse(*there, "");
-    if (there->read_only() == (request_.read_only || staged->read_only())) return absl::OkStatus();
-    return TargetInUse(*there, there->read_only() ? ", read-only" : ", read-write");
-  }
+  return staged;
+}
+
+absl::StatusOr<bool> PublishOperation::ShowsFilesystem(const MountEntry& staged) const {
+  const MountEntry* there = mount::FindMount(table_, request_.target_path);
+  if (there == nullptr) return false;
+  if (!SameFilesystem(*there, staged)) return TargetInUse(*there, "");
+  if (there->read_only() == (request_.read_only || staged.read_only())) return true;
+  return TargetInUse(*there, there->read_only() ? ", read-only" : ", read-write");
+}
+
+absl::Status PublishOperation::PublishMount() {
+  CV_ASSIGN_OR_RETURN(const MountEntry* staged, StagedMount());
+  CV_ASSIGN_OR_RETURN(const bool there, ShowsFilesystem(*staged));
+  if (there) return absl::OkStatus();
   CV_RETURN_IF_ERROR(CheckSingleWriter(mount::OtherMountsOf(table_, *staged).size()));
   CV_RETURN_IF_ERROR(PrepareTarget(/*directory=*/true));
   std::vector<std::string> options;

@@ -18,7 +18,13 @@ class PublishOperation {
                    std::shared_ptr<OperationLock> lock);
   absl::Status Run();
 
+  // Node::IsPublished.
+  absl::StatusOr<bool> IsPublished();
+
  private:
+  absl::StatusOr<bool> ShowsFilesystem(const mount::MountEntry& staged) const;
+  absl::StatusOr<bool> ShowsMapping() const;
+  absl::StatusOr<const mount::MountEntry*> StagedMount() const;
   absl::Status PublishMount();
   absl::Status PublishBlock();
   absl::StatusOr<std::string> StagedDevice();

@@ -53,6 +53,11 @@ struct StageRequest {
   std::optional<keys::VolumeSecret> secret;  // present when options.encrypted
 };
 
+struct StageOutcome {
+  // The keyslots were compared with the Secret, and are what it says.
+  bool keys_in_line = false;
+};
+
 struct UnstageRequest {
   std::string volume_id;
   std::string staging_path;
@@ -65,6 +70,17 @@ struct PublishRequest {
   Access access;
   VolumeOptions options;
   bool read_only = false;  // the request's flag, or the access mode's
+  // When a Secret came along, for a key that may have changed. Publishing needs none, and does not
+  // fail because of it: what is wrong with it stands in the status.
+  std::optional<keys::VolumeSecret> secret;
+  absl::Status secret_status;
+};
+
+// A published volume whose Secret may have changed.
+struct RotateRequest {
+  std::string volume_id;
+  VolumeOptions options;
+  keys::VolumeSecret secret;
 };
 
 struct UnpublishRequest {

@@ -179,7 +179,7 @@ absl::Status StageOperation::RecordIntent(const HeaderPlan& plan, bool torn) {
 absl::Status StageOperation::OpenDevice() {
   const HeaderSummary& header = *inspection_.header;
   CV_RETURN_IF_ERROR(CheckToken(request_.volume_id, request_.options.adopt_volume_id, header));
-  if (header.usable_keyslots == 0) {
+  if (header.keyslots.empty()) {
     return FailedPrecondition(
         "the LUKS header of {} (LUKS {}) has no usable keyslot, so no key can open it: its "
         "keyslots were "
@@ -189,36 +189,9 @@ absl::Status StageOperation::OpenDevice() {
         "16 MiB)",
         device_, header.uuid);
   }
-  CV_RETURN_IF_ERROR(UnlockWithAnyKey());
+  CV_ASSIGN_OR_RETURN(unlocked_,
+                      UnlockWithAnyKey(env_, *worker_, device_, header, *request_.secret));
   return Activate();
-}
-
-absl::Status StageOperation::UnlockWithAnyKey() {
-  const HeaderSummary& header = *inspection_.header;
-  CV_ASSIGN_OR_RETURN(
-      KdfBudget::Grant grant,
-      env_.kdf_budget->Acquire(header.kdf_memory_bytes, After(env_.limits.kdf_queue)));
-  std::vector<const keys::Passphrase*> candidates = {&request_.secret->current};
-  for (const keys::Passphrase& previous : request_.secret->previous)
-    candidates.push_back(&previous);
-  std::vector<std::string> tried;
-  for (const keys::Passphrase* candidate : candidates) {
-    const auto start = std::chrono::steady_clock::now();
-    absl::Status status = worker_->Unlock(candidate->bytes, After(env_.limits.unlock));
-    env_.observer->UnlockTook(std::chrono::steady_clock::now() - start);
-    if (status.code() != absl::StatusCode::kUnauthenticated) return status;
-    tried.push_back(candidate->secret_key);
-  }
-  std::string hint = "check that the Secret is the one that the volume was made with";
-  if (const luks::VolumeToken* known = token(); known != nullptr && !known->key_id.empty()) {
-    hint = fmt::format("the volume was made with the key whose CRYPTO_KEY_ID is \"{}\"",
-                       known->key_id);
-  }
-  return MakeStatus(
-      absl::StatusCode::kUnauthenticated,
-      "no keyslot of {} (LUKS {}) opens with the key in the Secret ({}); {}. The device was not "
-      "changed",
-      device_, header.uuid, absl::StrJoin(tried, ", "), hint);
 }
 
 absl::Status StageOperation::Activate() {

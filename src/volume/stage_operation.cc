@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "volume/key_rotation.h"
 #include "volume/paths.h"
 #include "volume/worker_descriptors.h"
 
@@ -47,7 +48,19 @@ absl::Status StageOperation::Run() {
   CV_RETURN_IF_ERROR(Complete());
   if (!request_.access.block) CV_RETURN_IF_ERROR(MountStaged());
   undo_.Cancel();
+  FollowSecret();
   return absl::OkStatus();
+}
+
+// The volume is staged by now, and stays so: what goes wrong with its other keys is for the log and
+// the metric, and is tried again.
+void StageOperation::FollowSecret() {
+  outcome_.keys_in_line = just_formatted_;
+  if (!unlocked_.has_value() || request_.access.read_only() || inspection_.device.read_only) return;
+  const auto result = RotateKeys(env_, *worker_, request_.volume_id, request_.options,
+                                 *request_.secret, *inspection_.header, *unlocked_);
+  outcome_.keys_in_line = result.ok();
+  ReportRotation(env_, request_.volume_id, result);
 }
 
 absl::Status StageOperation::Attach() {
@@ -130,6 +143,7 @@ absl::Status StageOperation::StoreReadyToken() {
   ready.state = luks::VolumeState::kReady;
   if (before == nullptr) ready.key_id = request_.secret->key_id;
   CV_RETURN_IF_ERROR(worker_->StoreToken(ready, After(env_.limits.write)));
+  if (inspection_.header.has_value()) inspection_.header->token = luks::FoundToken{0, ready};
   if (damaged) {
     Log(LogLevel::kWarning, "repaired a damaged copy of the LUKS header",
         {{"volume", request_.volume_id}, {"device", device_}, {"luks_uuid", luks_uuid()}});

@@ -11,6 +11,7 @@
 #include "volume/decisions.h"
 #include "volume/environment.h"
 #include "volume/requests.h"
+#include "volume/unlock.h"
 
 namespace cryptvol::volume {
 
@@ -22,6 +23,8 @@ class StageOperation {
   // On an error everything that this call acquired has been given back, and the error says what it
   // was.
   absl::Status Run();
+
+  StageOutcome outcome() const { return outcome_; }  // after Run was OK
 
  private:
   enum class Existing { kNone, kUsable };
@@ -40,7 +43,6 @@ class StageOperation {
   absl::StatusOr<HeaderPlan> PlanHeader() const;
   absl::Status RecordIntent(const HeaderPlan& plan, bool torn);
   absl::Status OpenDevice();
-  absl::Status UnlockWithAnyKey();
   absl::Status Activate();
 
   // stage_filesystem.cc
@@ -55,6 +57,7 @@ class StageOperation {
   absl::Status Complete();
   absl::Status StoreReadyToken();
   absl::Status MountStaged();
+  void FollowSecret();
 
   Deadline After(std::chrono::milliseconds limit) const { return Deadline::After(limit); }
   std::vector<std::pair<int, int>> Inherited() const;
@@ -76,6 +79,8 @@ class StageOperation {
   std::string data_device_;
   std::string filesystem_uuid_;  // found or made
   bool just_formatted_ = false;
+  StageOutcome outcome_;
+  std::optional<Unlocked> unlocked_;  // a header that was there before
 
   // Last member, so that it runs first: an undo uses the others.
   UndoStack undo_;

@@ -33,25 +33,35 @@ void AbandonProcess(SpawnedProcess process, std::shared_ptr<volume::OperationLoc
   }).detach();
 }
 
+void EndInBackground(std::shared_ptr<ProcessPool> pool, SpawnedProcess process, Counter abandoned) {
+  std::thread([pool = std::move(pool), process = std::move(process), abandoned]() mutable {
+    if (process.pid > 0 && !WaitForEnd(process, static_cast<int>(kGraceAfterKill.count()))) {
+      ::kill(process.pid, SIGKILL);
+      AbandonProcess(std::move(process), nullptr, abandoned);
+    }
+    pool->Refill();
+  }).detach();
+}
+
 class Client : public volume::DeviceWorker {
  public:
   Client(std::shared_ptr<ProcessPool> pool, std::shared_ptr<volume::OperationLock> lock,
          Counter abandoned)
       : pool_(std::move(pool)), lock_(std::move(lock)), abandoned_(std::move(abandoned)) {}
 
+  // The worker ends when it reads the end of the stream. It gives the volume's lock back by itself,
+  // so nobody waits for it here, nor for the next spare.
   ~Client() override {
-    socket_.Reset();  // the worker ends when it reads the end of the stream
-    if (process_.pid > 0 && !WaitForEnd(process_, static_cast<int>(kGraceAfterKill.count())))
-      Kill();
-    if (started_) pool_->Refill();
+    socket_.Reset();
+    if (started_) EndInBackground(pool_, std::move(process_), abandoned_);
   }
 
   absl::StatusOr<volume::Inspection> Inspect(const std::string& device,
                                              Deadline deadline) override {
     return Ask<volume::Inspection>("inspect", device, deadline);
   }
-  absl::Status Unlock(const SecretBytes& passphrase, Deadline deadline) override {
-    return Call("unlock", json(), deadline, &passphrase).status();
+  absl::StatusOr<int> Unlock(const SecretBytes& passphrase, Deadline deadline) override {
+    return Ask<int>("unlock", json(), deadline, &passphrase);
   }
   absl::Status BuildHeader(const volume::HeaderPlan& plan, const SecretBytes& passphrase,
                            Deadline deadline) override {
@@ -74,6 +84,23 @@ class Client : public volume::DeviceWorker {
   }
   absl::Status StoreToken(const luks::VolumeToken& token, Deadline deadline) override {
     return Call("store_token", token, deadline).status();
+  }
+  absl::StatusOr<int> AddKeyslot(const luks::FormatParameters& parameters,
+                                 const SecretBytes& passphrase, Deadline deadline) override {
+    return Ask<int>("add_keyslot", parameters, deadline, &passphrase);
+  }
+  absl::Status DestroyKeyslot(int keyslot, Deadline deadline) override {
+    return Call("destroy_keyslot", keyslot, deadline).status();
+  }
+  absl::Status SaveHeader(const std::string& file, Deadline deadline) override {
+    return Call("save_header", file, deadline).status();
+  }
+  absl::StatusOr<volume::HeaderSummary> LoadHeaderFile(const std::string& file,
+                                                       Deadline deadline) override {
+    return Ask<volume::HeaderSummary>("load_header_file", file, deadline);
+  }
+  absl::Status RestoreHeader(Deadline deadline) override {
+    return Call("restore_header", json(), deadline).status();
   }
 
   absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string& name,
@@ -124,8 +151,9 @@ class Client : public volume::DeviceWorker {
   }
 
   template <typename T>
-  absl::StatusOr<T> Ask(const char* call, const json& args, Deadline deadline) {
-    CV_ASSIGN_OR_RETURN(json result, Call(call, args, deadline));
+  absl::StatusOr<T> Ask(const char* call, const json& args, Deadline deadline,
+                        const SecretBytes* secret = nullptr) {
+    CV_ASSIGN_OR_RETURN(json result, Call(call, args, deadline, secret));
     return Convert<T>(result);
   }
 

@@ -25,8 +25,12 @@ __attribute__((format(printf, 5, 6))) void Ignore(int /*level*/, const char* /*f
 
 absl::StatusOr<Task> NewTask(int type) {
   dm_log_with_errno_init(Ignore);
+  // Asks the kernel for its version first, which also loads dm_mod where the kernel can.
   Task task(dm_task_create(type));
-  if (task == nullptr) return Internal("ask device-mapper: no memory");
+  if (task == nullptr) {
+    return FailedPrecondition(
+        "this kernel has no device-mapper; load it on the node: modprobe dm_mod dm_crypt");
+  }
   return task;
 }
 
@@ -76,14 +80,15 @@ bool ParseCryptTable(std::string_view parameters, volume::MappingReport& report)
 }
 
 absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string& name) {
-  CV_ASSIGN_OR_RETURN(Task task, NewTask(DM_DEVICE_TABLE));
+  auto created = NewTask(DM_DEVICE_TABLE);
+  if (absl::IsFailedPrecondition(created.status())) return std::nullopt;  // no device-mapper
+  CV_ASSIGN_OR_RETURN(Task task, std::move(created));
   // The table of a mapping that somebody else made may hold its key in clear: libdevmapper then
   // wipes its buffers, and we look at other fields only.
   dm_task_secure_data(task.get());
   dm_task_set_name(task.get(), name.c_str());
   dm_info info = {};
-  // An absent mapping is ENXIO here; so is a kernel without device-mapper, which ProbeDmCrypt
-  // reports.
+  // An absent mapping is ENXIO here.
   if (dm_task_run(task.get()) == 0) {
     if (dm_task_get_errno(task.get()) == ENXIO) return std::nullopt;
     return ErrnoStatus(dm_task_get_errno(task.get()), "describe the mapping " + name);
@@ -105,7 +110,9 @@ absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::
 }
 
 absl::Status RemoveMapping(const std::string& name) {
-  CV_ASSIGN_OR_RETURN(Task task, NewTask(DM_DEVICE_REMOVE));
+  auto created = NewTask(DM_DEVICE_REMOVE);
+  if (absl::IsFailedPrecondition(created.status())) return absl::OkStatus();  // no device-mapper
+  CV_ASSIGN_OR_RETURN(Task task, std::move(created));
   dm_task_set_name(task.get(), name.c_str());
   dm_task_retry_remove(task.get());
   // Where udev runs, it has let go of the name when this returns.
@@ -120,12 +127,6 @@ absl::Status RemoveMapping(const std::string& name) {
 }
 
 absl::Status ProbeDmCrypt() {
-  // Loads dm_mod where the kernel can (the control node's module alias).
-  CV_ASSIGN_OR_RETURN(Task version_task, NewTask(DM_DEVICE_VERSION));
-  if (dm_task_run(version_task.get()) == 0) {
-    return FailedPrecondition(
-        "this kernel has no device-mapper; load it on the node: modprobe dm_mod dm_crypt");
-  }
   // Asking for the version of a target loads its module, as loading a table would.
   CV_ASSIGN_OR_RETURN(Task target, NewTask(DM_DEVICE_GET_TARGET_VERSION));
   dm_task_set_name(target.get(), "crypt");

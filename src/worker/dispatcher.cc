@@ -98,6 +98,13 @@ absl::StatusOr<json> Dispatcher::CallLuks(const std::string& name, const json& a
   if (name == "clear_intent") return Answer(session_.ClearIntent());
   if (name == "commit_header") return Answer(session_.CommitHeader(args.get<bool>()));
   if (name == "activate") return Answer(session_.Activate(args.get<volume::ActivateOptions>()));
+  if (name == "add_keyslot") {
+    return Answer(session_.AddKeyslot(args.get<luks::FormatParameters>(), secret));
+  }
+  if (name == "destroy_keyslot") return Answer(session_.DestroyKeyslot(args.get<int>()));
+  if (name == "save_header") return Answer(session_.SaveHeader(args.get<std::string>()));
+  if (name == "load_header_file") return Answer(session_.LoadHeaderFile(args.get<std::string>()));
+  if (name == "restore_header") return Answer(session_.RestoreHeader());
   if (name == "store_token") return Answer(session_.StoreToken(args.get<luks::VolumeToken>()));
   return Internal("the worker knows no call {}", name);
 }

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "base/atomic_file.h"
 #include "base/status.h"
 #include "block/inspect.h"
 #include "luks/layout.h"
@@ -32,8 +33,9 @@ absl::StatusOr<volume::HeaderSummary> Summarize(const luks::Header& header) {
   CV_ASSIGN_OR_RETURN(summary.token, luks::FindToken(header));
   summary.version = header.version;
   summary.uuid = header.uuid;
-  summary.usable_keyslots = static_cast<int>(std::ranges::count_if(
-      header.keyslots, [](const luks::Keyslot& slot) { return !slot.ignored; }));
+  for (const luks::Keyslot& slot : header.keyslots) {
+    if (!slot.ignored) summary.keyslots.push_back(slot.id);
+  }
   summary.kdf_memory_bytes = luks::KdfMemoryBytes(header);
   summary.data_offset = header.data_offset;
   summary.damaged_copy = header.version == 2 && (header.primary != luks::CopyState::kGood ||
@@ -55,6 +57,29 @@ block::Region IntentRegion(const std::optional<luks::Intent>& intent) {
   return {luks::kIntentOffset, luks::kIntentBytes};
 }
 
+// Points into the parameters.
+crypt_pbkdf_type PbkdfOf(const luks::FormatParameters& parameters) {
+  crypt_pbkdf_type pbkdf = {};
+  pbkdf.type = parameters.pbkdf.c_str();
+  pbkdf.hash = parameters.hash.c_str();
+  pbkdf.iterations = parameters.pbkdf_iterations;
+  pbkdf.max_memory_kb = parameters.pbkdf_memory_kib;
+  pbkdf.parallel_threads = parameters.pbkdf_lanes;
+  pbkdf.flags = CRYPT_PBKDF_NO_BENCHMARK;
+  return pbkdf;
+}
+
+// LUKS1 knows PBKDF2 only; an Argon2 cost has no translation, so it gets our own default.
+crypt_pbkdf_type Luks1PbkdfOf(const luks::FormatParameters& parameters) {
+  crypt_pbkdf_type pbkdf = PbkdfOf(parameters);
+  if (parameters.pbkdf == CRYPT_KDF_PBKDF2) return pbkdf;
+  pbkdf.type = CRYPT_KDF_PBKDF2;
+  pbkdf.iterations = luks::kDefaultPbkdf2Iterations;
+  pbkdf.max_memory_kb = 0;
+  pbkdf.parallel_threads = 0;
+  return pbkdf;
+}
+
 // Lays out an empty header in the file, with one keyslot and the token.
 absl::Status Format(const std::string& file, const volume::HeaderPlan& plan,
                     const SecretBytes& passphrase) {
@@ -66,13 +91,7 @@ absl::Status Format(const std::string& file, const volume::HeaderPlan& plan,
   CV_RETURN_IF_ERROR(
       CryptStatus(crypt_set_metadata_size(device.get(), luks::kMetadataBytes, luks::kKeyslotsBytes),
                   "lay out the header"));
-  crypt_pbkdf_type pbkdf = {};
-  pbkdf.type = parameters.pbkdf.c_str();
-  pbkdf.hash = parameters.hash.c_str();
-  pbkdf.iterations = parameters.pbkdf_iterations;
-  pbkdf.max_memory_kb = parameters.pbkdf_memory_kib;
-  pbkdf.parallel_threads = parameters.pbkdf_lanes;
-  pbkdf.flags = CRYPT_PBKDF_NO_BENCHMARK;
+  const crypt_pbkdf_type pbkdf = PbkdfOf(parameters);
   crypt_params_luks2 params = {};
   params.pbkdf = &pbkdf;
   params.sector_size = parameters.sector_bytes;
@@ -145,7 +164,14 @@ absl::StatusOr<LuksSession::CryptDevice> LuksSession::LoadCopy() {
   return device;
 }
 
-absl::Status LuksSession::Unlock(const SecretBytes& passphrase) {
+absl::StatusOr<int> LuksSession::Unlock(const SecretBytes& passphrase) {
+  int keyslot = CRYPT_ANY_SLOT;
+  CV_ASSIGN_OR_RETURN(volume_key_, VolumeKeyBy(CRYPT_ANY_SLOT, passphrase, &keyslot));
+  return keyslot;
+}
+
+absl::StatusOr<SecretBytes> LuksSession::VolumeKeyBy(int keyslot, const SecretBytes& passphrase,
+                                                     int* opened) {
   if (!copy_.has_value()) return Internal("unlock: no header was inspected");
   CV_ASSIGN_OR_RETURN(CryptDevice device, LoadCopy());
   CV_ASSIGN_OR_RETURN(
@@ -153,7 +179,7 @@ absl::Status LuksSession::Unlock(const SecretBytes& passphrase) {
       SecretBytes::Allocate(static_cast<size_t>(crypt_get_volume_key_size(device.get()))));
   size_t size = key.size();
   const int result =
-      crypt_volume_key_get(device.get(), CRYPT_ANY_SLOT, reinterpret_cast<char*>(key.data()), &size,
+      crypt_volume_key_get(device.get(), keyslot, reinterpret_cast<char*>(key.data()), &size,
                            passphrase.chars(), passphrase.size());
   if (result == -EPERM) {
     TakeCryptLog();
@@ -161,8 +187,8 @@ absl::Status LuksSession::Unlock(const SecretBytes& passphrase) {
                       path_);
   }
   CV_RETURN_IF_ERROR(CryptStatus(result, "unlock " + path_));
-  volume_key_ = std::move(key);
-  return absl::OkStatus();
+  *opened = result;
+  return key;
 }
 
 absl::Status LuksSession::BuildHeader(const volume::HeaderPlan& plan,
@@ -178,7 +204,7 @@ absl::Status LuksSession::BuildHeader(const volume::HeaderPlan& plan,
   // From here on it is treated like one that was read: parsed, checked, opened.
   CV_ASSIGN_OR_RETURN(copy_, CopyHeader(built.file.get(), device_bytes_, "the new header"));
   copy_->file = std::move(built.file);
-  return Annotate(Unlock(passphrase), "the new header does not open, nothing was written");
+  return Annotate(Unlock(passphrase).status(), "the new header does not open, nothing was written");
 }
 
 absl::Status LuksSession::WriteAndSync(int fd, std::span<const uint8_t> bytes, uint64_t offset) {
@@ -239,14 +265,56 @@ absl::Status LuksSession::CommitHeader(bool may_be_torn) {
   CV_ASSIGN_OR_RETURN(UniqueFd fd, block::OpenExclusively(path_));
   CV_RETURN_IF_ERROR(CheckStillFree(may_be_torn));
   CV_ASSIGN_OR_RETURN(std::vector<uint8_t> image, HeaderImage());
-  // Keyslots, then the copies, the primary last, with a flush after each: as soon as anything shows
-  // a LUKS header, the keyslots that it speaks of are there.
-  constexpr uint64_t kKeyslots = 2 * luks::kMetadataBytes;
-  const auto all = std::span<const uint8_t>(image);
-  CV_RETURN_IF_ERROR(WriteAndSync(fd.get(), all.subspan(kKeyslots), kKeyslots));
-  CV_RETURN_IF_ERROR(WriteAndSync(fd.get(), all.subspan(luks::kMetadataBytes, luks::kMetadataBytes),
-                                  luks::kMetadataBytes));
-  return WriteAndSync(fd.get(), all.first(luks::kMetadataBytes), 0);
+  return WriteHeader(fd.get(), image);
+}
+
+// Keyslots, then the copies, the primary last, with a flush after each: as soon as anything shows a
+// LUKS header, the keyslots that it speaks of are there.
+absl::Status LuksSession::WriteHeader(int fd, std::span<const uint8_t> image) {
+  const uint64_t primary = copy_->header.metadata_bytes;
+  const uint64_t copies = copy_->header.version == 1 ? primary : 2 * primary;
+  CV_RETURN_IF_ERROR(WriteAndSync(fd, image.subspan(copies), copies));
+  if (copies > primary) {
+    CV_RETURN_IF_ERROR(WriteAndSync(fd, image.subspan(primary, copies - primary), primary));
+  }
+  return WriteAndSync(fd, image.first(primary), 0);
+}
+
+absl::Status LuksSession::SaveHeader(const std::string& file) {
+  if (path_.empty()) return Internal("save the header: no device was inspected");
+  CV_ASSIGN_OR_RETURN(const UniqueFd device, OpenFile(path_, O_RDONLY));
+  const uint64_t whole = copy_.has_value() ? copy_->header.data_offset : luks::kHeaderBytes;
+  std::vector<uint8_t> image(std::min({whole, luks::kHeaderReadBytes, device_bytes_}));
+  CV_RETURN_IF_ERROR(ReadFullyAt(device.get(), image, 0, path_));
+  return CreateFileExclusively(file, {reinterpret_cast<const char*>(image.data()), image.size()});
+}
+
+absl::StatusOr<volume::HeaderSummary> LuksSession::LoadHeaderFile(const std::string& file) {
+  CV_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(file, O_RDONLY));
+  CV_ASSIGN_OR_RETURN(const std::string bytes, ReadSmallFile(file, luks::kHeaderReadBytes));
+  const std::span<const uint8_t> image(reinterpret_cast<const uint8_t*>(bytes.data()),
+                                       bytes.size());
+  HeaderCopy copy;
+  CV_ASSIGN_OR_RETURN(copy.header, luks::ParseHeader(image, device_bytes_));
+  CV_ASSIGN_OR_RETURN(copy.file, NewHeaderFile());
+  CV_RETURN_IF_ERROR(WriteFullyAt(copy.file.get(), image, 0, "the header's copy"));
+  const uint64_t needed = std::min(copy.header.data_offset, luks::kHeaderReadBytes);
+  if (image.size() < needed) {
+    return FailedPrecondition("{} has {} bytes; the header that it begins with takes {}", file,
+                              image.size(), needed);
+  }
+  CV_ASSIGN_OR_RETURN(volume::HeaderSummary summary, Summarize(copy.header));
+  copy_ = std::move(copy);
+  volume_key_ = SecretBytes();
+  return summary;
+}
+
+absl::Status LuksSession::RestoreHeader() {
+  if (volume_key_.empty()) return Internal("restore a header: it was not opened");
+  CV_ASSIGN_OR_RETURN(const UniqueFd fd, block::OpenExclusively(path_));
+  std::vector<uint8_t> image(std::min(copy_->header.data_offset, luks::kHeaderReadBytes));
+  CV_RETURN_IF_ERROR(ReadFullyAt(copy_->file.get(), image, 0, "the header's copy"));
+  return WriteHeader(fd.get(), image);
 }
 
 absl::Status LuksSession::CompareMapping(const volume::MappingReport& mapping) const {
@@ -292,21 +360,81 @@ absl::StatusOr<volume::MappingReport> LuksSession::Activate(
   return *mapping;
 }
 
-absl::Status LuksSession::StoreToken(const luks::VolumeToken& token) {
+// The header on the device itself, to change it. Loading repairs a damaged copy; by now a key has
+// opened the good one.
+absl::StatusOr<LuksSession::CryptDevice> LuksSession::LoadDevice() {
+  if (volume_key_.empty()) return Internal("change the header: nothing was unlocked");
   crypt_device* raw = nullptr;
   CV_RETURN_IF_ERROR(CryptStatus(crypt_init(&raw, path_.c_str()), "open " + path_));
   CryptDevice device(raw);
-  // Loading from the device repairs a damaged copy; by now a key has opened the good one.
-  CV_RETURN_IF_ERROR(CryptStatus(crypt_load(device.get(), CRYPT_LUKS2, nullptr), "load " + path_));
+  const char* type = copy_->header.version == 1 ? CRYPT_LUKS1 : CRYPT_LUKS2;
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_load(device.get(), type, nullptr), "load " + path_));
   if (crypt_get_uuid(device.get()) == nullptr ||
       copy_->header.uuid != crypt_get_uuid(device.get())) {
     return MakeStatus(absl::StatusCode::kAborted, "{} has another LUKS header now", path_);
   }
+  return device;
+}
+
+absl::Status LuksSession::ReadHeaderAgain() {
+  CV_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path_, O_RDONLY));
+  CV_ASSIGN_OR_RETURN(copy_, CopyHeader(fd.get(), device_bytes_, path_));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> LuksSession::AddKeyslot(const luks::FormatParameters& parameters,
+                                            const SecretBytes& passphrase) {
+  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
+  const bool luks2 = copy_->header.version == 2;
+  crypt_pbkdf_type pbkdf = PbkdfOf(parameters);
+  if (!luks2) pbkdf = Luks1PbkdfOf(parameters);
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_set_pbkdf_type(device.get(), &pbkdf), "choose the PBKDF"));
+  const int keyslot = crypt_keyslot_add_by_volume_key(
+      device.get(), CRYPT_ANY_SLOT, reinterpret_cast<const char*>(volume_key_.data()),
+      volume_key_.size(), passphrase.chars(), passphrase.size());
+  if (keyslot == -EINVAL && crypt_keyslot_max(luks2 ? CRYPT_LUKS2 : CRYPT_LUKS1) ==
+                                static_cast<int>(copy_->header.keyslots.size())) {
+    TakeCryptLog();
+    return MakeStatus(absl::StatusCode::kResourceExhausted,
+                      "all {} keyslots of {} are in use; remove one (cryptvol-csi key remove)",
+                      copy_->header.keyslots.size(), path_);
+  }
+  CV_RETURN_IF_ERROR(CryptStatus(keyslot, "add a keyslot to " + path_));
+  CV_RETURN_IF_ERROR(ReadHeaderAgain());
+  int opened = CRYPT_ANY_SLOT;
+  auto proof = VolumeKeyBy(keyslot, passphrase, &opened);
+  if (!proof.ok() || !proof->Equals(volume_key_)) {
+    return Internal("the new keyslot {} of {} does not open; the old ones were left: {}", keyslot,
+                    path_, proof.ok() ? "it holds another key" : Message(proof.status()));
+  }
+  return keyslot;
+}
+
+absl::Status LuksSession::DestroyKeyslot(int keyslot) {
+  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
+  switch (crypt_keyslot_status(device.get(), keyslot)) {
+    case CRYPT_SLOT_INACTIVE:
+      return absl::OkStatus();
+    case CRYPT_SLOT_ACTIVE_LAST:
+      return FailedPrecondition(
+          "keyslot {} is the last one of {}: without it the data is lost; it was left", keyslot,
+          path_);
+    default:
+      break;
+  }
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_keyslot_destroy(device.get(), keyslot),
+                                 fmt::format("destroy keyslot {} of {}", keyslot, path_)));
+  return ReadHeaderAgain();
+}
+
+absl::Status LuksSession::StoreToken(const luks::VolumeToken& token) {
+  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
   CV_ASSIGN_OR_RETURN(std::optional<luks::FoundToken> found, luks::FindToken(copy_->header));
   const int id = found.has_value() ? found->id : CRYPT_ANY_TOKEN;
   const std::string json = luks::SerializeToken(token);
-  return CryptStatus(crypt_token_json_set(device.get(), id, json.c_str()),
-                     "store the token in the header of " + path_);
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_token_json_set(device.get(), id, json.c_str()),
+                                 "store the token in the header of " + path_));
+  return ReadHeaderAgain();
 }
 
 void LuksSession::WarmUp() {

@@ -21,13 +21,19 @@ class LuksSession {
   LuksSession();
 
   absl::StatusOr<volume::Inspection> Inspect(const std::string& device);
-  absl::Status Unlock(const SecretBytes& passphrase);
+  absl::StatusOr<int> Unlock(const SecretBytes& passphrase);
   absl::Status BuildHeader(const volume::HeaderPlan& plan, const SecretBytes& passphrase);
   absl::Status WriteIntent(const luks::Intent& intent, bool may_be_torn);
   absl::Status ClearIntent();
   absl::Status CommitHeader(bool may_be_torn);
   absl::StatusOr<volume::MappingReport> Activate(const volume::ActivateOptions& options);
   absl::Status StoreToken(const luks::VolumeToken& token);
+  absl::StatusOr<int> AddKeyslot(const luks::FormatParameters& parameters,
+                                 const SecretBytes& passphrase);
+  absl::Status DestroyKeyslot(int keyslot);
+  absl::Status SaveHeader(const std::string& file);
+  absl::StatusOr<volume::HeaderSummary> LoadHeaderFile(const std::string& file);
+  absl::Status RestoreHeader();
 
   // Loads what the first unlock would have to (OpenSSL and its tables), while nobody waits.
   static void WarmUp();
@@ -36,9 +42,13 @@ class LuksSession {
   using CryptDevice = Handle<crypt_device, crypt_free>;
 
   absl::StatusOr<CryptDevice> LoadCopy();
+  absl::StatusOr<CryptDevice> LoadDevice();
+  absl::Status ReadHeaderAgain();
+  absl::StatusOr<SecretBytes> VolumeKeyBy(int keyslot, const SecretBytes& passphrase, int* opened);
   absl::Status InspectHeader(int fd, volume::Inspection& inspection);
   absl::Status CheckStillFree(bool may_be_torn);
   absl::StatusOr<std::vector<uint8_t>> HeaderImage();
+  absl::Status WriteHeader(int fd, std::span<const uint8_t> image);
   absl::Status WriteAndSync(int fd, std::span<const uint8_t> bytes, uint64_t offset);
   absl::Status CompareMapping(const volume::MappingReport& mapping) const;
 

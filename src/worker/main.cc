@@ -1,11 +1,35 @@
 // cryptvol-worker: carries out what the driver may not do itself. Started by the driver, speaks on
 // descriptor 3 (protocol.h), ends when the driver closes it. Not meant to be run by hand.
 
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "base/secret_bytes.h"
 #include "worker/dispatcher.h"
 #include "worker/protocol.h"
+
+namespace cryptvol::worker {
+namespace {
+
+// The exit status, once the driver has closed its end. Keys are wiped and the lock is given back by
+// then.
+int Serve() {
+  auto lock = ReceiveLock(kSocketFd);
+  if (!lock.ok()) return 0;  // a spare that was never needed
+  Dispatcher dispatcher;
+  while (true) {
+    // Waiting for the next request needs no deadline: the driver closes the socket, or dies.
+    auto request = ReceiveMessage(kSocketFd, Deadline::After(std::chrono::hours(24)));
+    if (!request.ok()) return request.status().code() == absl::StatusCode::kUnavailable ? 0 : 1;
+    const nlohmann::json reply = dispatcher.Handle(*request);
+    const Deadline deadline = Deadline::After(std::chrono::minutes(1));
+    if (!SendMessage(kSocketFd, reply, nullptr, deadline).ok()) return 1;
+  }
+}
+
+}  // namespace
+}  // namespace cryptvol::worker
 
 int main(int argc, char** /*argv*/) {
   using namespace cryptvol;
@@ -15,16 +39,6 @@ int main(int argc, char** /*argv*/) {
   }
   if (absl::Status status = ForbidCoreDumps(); !status.ok()) return 1;
   worker::LuksSession::WarmUp();
-  auto lock = worker::ReceiveLock(worker::kSocketFd);
-  if (!lock.ok()) return 0;  // a spare that was never needed
-  worker::Dispatcher dispatcher;
-  while (true) {
-    // Waiting for the next request needs no deadline: the driver closes the socket, or dies.
-    auto request =
-        worker::ReceiveMessage(worker::kSocketFd, Deadline::After(std::chrono::hours(24)));
-    if (!request.ok()) return request.status().code() == absl::StatusCode::kUnavailable ? 0 : 1;
-    const nlohmann::json reply = dispatcher.Handle(*request);
-    const Deadline deadline = Deadline::After(std::chrono::minutes(1));
-    if (!worker::SendMessage(worker::kSocketFd, reply, nullptr, deadline).ok()) return 1;
-  }
+  // Not by way of exit(): what libraries tidy up then costs as much as a small operation.
+  ::_exit(worker::Serve());
 }

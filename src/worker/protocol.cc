@@ -169,19 +169,16 @@ absl::Status StatusFromJson(const json& value) {
 }  // namespace
 
 void to_json(json& out, const HeaderSummary& header) {
-  out = {{"version", header.version},
-         {"uuid", header.uuid},
-         {"usable_keyslots", header.usable_keyslots},
-         {"kdf_memory_bytes", header.kdf_memory_bytes},
-         {"data_offset", header.data_offset},
-         {"damaged_copy", header.damaged_copy},
+  out = {{"version", header.version},         {"uuid", header.uuid},
+         {"keyslots", header.keyslots},       {"kdf_memory_bytes", header.kdf_memory_bytes},
+         {"data_offset", header.data_offset}, {"damaged_copy", header.damaged_copy},
          {"token", ToJson(header.token)}};
 }
 
 void from_json(const json& in, HeaderSummary& header) {
   in.at("version").get_to(header.version);
   in.at("uuid").get_to(header.uuid);
-  in.at("usable_keyslots").get_to(header.usable_keyslots);
+  in.at("keyslots").get_to(header.keyslots);
   in.at("kdf_memory_bytes").get_to(header.kdf_memory_bytes);
   in.at("data_offset").get_to(header.data_offset);
   in.at("damaged_copy").get_to(header.damaged_copy);

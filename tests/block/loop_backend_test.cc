@@ -170,6 +170,24 @@ TEST_F(LoopBackendTest, DeleteCanBeRepeated) {
   EXPECT_THAT(backend_->Create(Spec("v10")), IsOk());
 }
 
+// Whoever still has the file finds no header in it, and everything else as it was.
+TEST_F(LoopBackendTest, DeleteErasesTheHeader) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  const UniqueFd image = Must(OpenFile(File("v1.img"), O_RDWR));
+  const std::vector<uint8_t> secret(3000, 'k');
+  for (const uint64_t offset : {uint64_t{0}, 9 * kMiB + 5, 16 * kMiB - secret.size()}) {
+    ASSERT_THAT(WriteFullyAt(image.get(), secret, offset, "image"), IsOk());
+  }
+  ASSERT_THAT(WriteFullyAt(image.get(), secret, 16 * kMiB, "image"), IsOk());
+  EXPECT_THAT(backend_->Delete("v1"), IsOk());
+  std::vector<uint8_t> header(16 * kMiB);
+  ASSERT_THAT(ReadFullyAt(image.get(), header, 0, "image"), IsOk());
+  EXPECT_EQ(header, std::vector<uint8_t>(16 * kMiB));
+  std::vector<uint8_t> data(secret.size());
+  ASSERT_THAT(ReadFullyAt(image.get(), data, 16 * kMiB, "image"), IsOk());
+  EXPECT_EQ(data, secret);
+}
+
 // Deleting leaves alone what belongs to an id that begins like its own.
 TEST_F(LoopBackendTest, DeleteKeepsToItsOwnFiles) {
   ASSERT_THAT(backend_->Create(Spec("v.json.tmpabcdef")), IsOk());

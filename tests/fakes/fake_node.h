@@ -24,7 +24,7 @@ struct World {
   // The disk.
   bool torn = false;  // random bytes where the header should be
   std::optional<volume::HeaderPlan> header;
-  std::string passphrase;
+  std::map<int, std::string> keyslots;  // id -> passphrase
   std::optional<filesystem::FilesystemReport> filesystem;
   int formats = 0;  // headers written
   int mkfs_runs = 0;
@@ -131,18 +131,48 @@ class FakeWorker : public volume::DeviceWorker {
       auto& header = inspection.header.emplace();
       header.version = 2;
       header.uuid = world_->header->luks_uuid;
-      header.usable_keyslots = 1;
+      for (const auto& [id, passphrase] : world_->keyslots) header.keyslots.push_back(id);
       header.data_offset = luks::kHeaderBytes;
       header.token = luks::FoundToken{0, world_->header->token};
     }
     return inspection;
   }
-  absl::Status Unlock(const SecretBytes& passphrase, Deadline) override {
-    return world_->Step("unlock", [&]() -> absl::Status {
-      if (std::string(passphrase.chars(), passphrase.size()) != world_->passphrase) {
-        return absl::UnauthenticatedError("no keyslot opens");
+  absl::StatusOr<int> Unlock(const SecretBytes& passphrase, Deadline) override {
+    int keyslot = -1;
+    CV_RETURN_IF_ERROR(world_->Step("unlock", [&]() -> absl::Status {
+      for (const auto& [id, known] : world_->keyslots) {
+        if (known == std::string(passphrase.chars(), passphrase.size())) keyslot = id;
       }
+      if (keyslot < 0) return absl::UnauthenticatedError("no keyslot opens");
       unlocked_ = true;
+      return absl::OkStatus();
+    }));
+    return keyslot;
+  }
+  absl::StatusOr<int> AddKeyslot(const luks::FormatParameters&, const SecretBytes& passphrase,
+                                 Deadline) override {
+    int keyslot = 0;
+    while (world_->keyslots.contains(keyslot)) ++keyslot;
+    CV_RETURN_IF_ERROR(world_->Step("add keyslot", [&]() -> absl::Status {
+      if (!unlocked_) return absl::InternalError("nothing is unlocked");
+      world_->keyslots[keyslot].assign(passphrase.chars(), passphrase.size());
+      return absl::OkStatus();
+    }));
+    return keyslot;
+  }
+  absl::Status SaveHeader(const std::string&, Deadline) override {
+    return absl::UnimplementedError("save header");
+  }
+  absl::StatusOr<volume::HeaderSummary> LoadHeaderFile(const std::string&, Deadline) override {
+    return absl::UnimplementedError("load header file");
+  }
+  absl::Status RestoreHeader(Deadline) override {
+    return absl::UnimplementedError("restore header");
+  }
+  absl::Status DestroyKeyslot(int keyslot, Deadline) override {
+    return world_->Step("destroy keyslot", [&]() -> absl::Status {
+      if (world_->keyslots.size() < 2) return FailedPrecondition("the last keyslot");
+      world_->keyslots.erase(keyslot);
       return absl::OkStatus();
     });
   }
@@ -172,7 +202,7 @@ class FakeWorker : public volume::DeviceWorker {
     return world_->Step("commit header", [&] {
       world_->torn = false;
       world_->header = built_;
-      world_->passphrase = built_passphrase_;
+      world_->keyslots = {{0, built_passphrase_}};
       ++world_->formats;
       return absl::OkStatus();
     });

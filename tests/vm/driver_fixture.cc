@@ -339,7 +339,7 @@ std::string DriverTest::MappingOf(const Volume& volume) const {
 }
 
 std::string DriverTest::KeyFile(const std::string& key) {
-  const std::string file = path("key");
+  const std::string file = path(fmt::format("key-{}", ++key_files_));
   WriteFile(file, key);
   return file;
 }
@@ -393,6 +393,7 @@ grpc::Status DriverTest::Publish(const Volume& volume, const std::string& target
   request.set_readonly(volume.publish_read_only);
   *request.mutable_volume_capability() = volume.capability();
   request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
+  request.mutable_secrets()->insert(volume.publish_secrets.begin(), volume.publish_secrets.end());
   ::csi::v1::NodePublishVolumeResponse response;
   grpc::ClientContext context;
   return driver_->node().NodePublishVolume(&WithDeadline(context), request, &response);

@@ -125,6 +125,7 @@ struct Volume {
       ::csi::v1::VolumeCapability::AccessMode::SINGLE_NODE_WRITER;
   std::string staging;  // NewVolume: <directory>/staging-<id>
   bool publish_read_only = false;
+  StringMap publish_secrets;  // none by default, as without nodePublishSecretRef
 
   ::csi::v1::VolumeCapability capability() const;
 };
@@ -163,6 +164,9 @@ class DriverTest : public ::testing::Test {
 
   std::string directory_;
   std::unique_ptr<Driver> driver_;
+
+ private:
+  int key_files_ = 0;
 };
 
 // EXPECT_CODE(OK, Stage(v)); on a mismatch the message is shown.

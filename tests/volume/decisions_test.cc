@@ -62,8 +62,10 @@ TEST(DecideDevice, RefusesForeignContents) {
   for (Contents contents : {Contents::kFilesystem, Contents::kOther, Contents::kUnknown}) {
     ExpectRefused(DecideDevice(kId, Device(contents), {}), absl::StatusCode::kFailedPrecondition,
                   "something");
-    ExpectRefused(DecideDevice(kId, Device(contents), Record(FormatState::kFormatted)),
-                  absl::StatusCode::kFailedPrecondition, "something");
+    // With data behind what is missing, nobody is told to wipe.
+    const auto lost = DecideDevice(kId, Device(contents), Record(FormatState::kFormatted));
+    ExpectRefused(lost, absl::StatusCode::kDataLoss, "something");
+    EXPECT_THAT(std::string(lost.status().message()), ::testing::Not(::testing::HasSubstr("wipe")));
   }
   // A signature is never ours, even after an intent: our header has none before it is complete.
   for (Contents contents : {Contents::kFilesystem, Contents::kOther}) {

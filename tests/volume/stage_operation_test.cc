@@ -35,7 +35,8 @@ class StageTest : public ::testing::Test {
   }
   ~StageTest() override { std::filesystem::remove_all(directory_); }
 
-  absl::Status Stage(const std::string& passphrase = "right") {
+  absl::Status Stage(const std::string& passphrase = "right",
+                     const std::vector<std::string>& previous = {}) {
     StageRequest request;
     request.volume_id = "pvc-1";
     request.staging_path = directory_ + "/staging";
@@ -45,6 +46,9 @@ class StageTest : public ::testing::Test {
     request.options.encrypted = true;
     request.secret.emplace();
     request.secret->current = {"CRYPTO_KEY_VALUE", *SecretBytes::CopyOf(passphrase)};
+    for (const std::string& old : previous) {
+      request.secret->previous.push_back({"CRYPTO_KEY_PREVIOUS_VALUE", *SecretBytes::CopyOf(old)});
+    }
     world_.steps = 0;
     world_.trace.clear();
     return StageOperation(environment_, request, lock_).Run();
@@ -205,6 +209,66 @@ TEST_F(StageTest, RefusesATornHeaderOverData) {
   const absl::Status status = Stage();
   EXPECT_EQ(absl::StatusCode::kDataLoss, status.code());
   EXPECT_EQ(0, world_.formats);
+}
+
+// The volume opens with a previous key, gets a keyslot for the current one, and loses the old one,
+// in this order and after the mount.
+TEST_F(StageTest, RotatesToTheCurrentKey) {
+  ASSERT_EQ(absl::OkStatus(), Stage("old"));
+  ASSERT_EQ(absl::OkStatus(), Unstage());
+  ASSERT_EQ(absl::OkStatus(), Stage("new", {"older", "old"}));
+  EXPECT_EQ((std::map<int, std::string>{{1, "new"}}), world_.keyslots);
+  const std::vector<std::string> end(world_.trace.end() - 3, world_.trace.end());
+  EXPECT_EQ((std::vector<std::string>{"mount", "add keyslot", "destroy keyslot"}), end);
+}
+
+// What an interrupted rotation left is destroyed by the next stage; a keyslot of somebody else's is
+// not.
+TEST_F(StageTest, DestroysWhatAnEarlierRotationLeft) {
+  ASSERT_EQ(absl::OkStatus(), Stage("old"));
+  ASSERT_EQ(absl::OkStatus(), Unstage());
+  world_.keyslots = {{0, "old"}, {1, "new"}, {2, "the administrator's"}};
+  ASSERT_EQ(absl::OkStatus(), Stage("new", {"old"}));
+  EXPECT_EQ((std::map<int, std::string>{{1, "new"}, {2, "the administrator's"}}), world_.keyslots);
+}
+
+// The same key under both names is one key: it is never destroyed.
+TEST_F(StageTest, KeepsTheCurrentKeyThatIsAlsoAPreviousOne) {
+  ASSERT_EQ(absl::OkStatus(), Stage("same"));
+  ASSERT_EQ(absl::OkStatus(), Unstage());
+  world_.keyslots[1] = "same";
+  ASSERT_EQ(absl::OkStatus(), Stage("same", {"same"}));
+  EXPECT_THAT(world_.keyslots, ::testing::Contains(::testing::Pair(::testing::_, "same")));
+}
+
+// Whichever step of a rotation fails, before or after it took effect, the stage succeeds, one of the
+// Secret's keys opens the volume, and the next stage finishes the rotation.
+TEST_F(StageTest, FinishesARotationAfterAFaultAtAnyStep) {
+  int points = 0;
+  for (fakes::When when : {fakes::When::kBefore, fakes::When::kAfter}) {
+    for (int step = 1; step < kMostSteps; ++step) {
+      world_ = fakes::World();
+      ASSERT_EQ(absl::OkStatus(), Stage("old"));
+      ASSERT_EQ(absl::OkStatus(), Unstage());
+      world_.fail_at = step;
+      world_.when = when;
+      const absl::Status faulty = Stage("new", {"old"});
+      const bool reached = world_.steps >= step;
+      world_.fail_at = 0;
+      if (!reached) break;
+      ++points;
+      SCOPED_TRACE(faulty.ToString());
+      ASSERT_FALSE(world_.keyslots.empty());
+      if (faulty.ok()) {
+        ASSERT_EQ(absl::OkStatus(), Unstage());
+      }
+      world_.mounts.clear();
+      ASSERT_EQ(absl::OkStatus(), Stage("new", {"old"}));
+      ASSERT_EQ(1u, world_.keyslots.size());
+      EXPECT_EQ("new", world_.keyslots.begin()->second);
+    }
+  }
+  EXPECT_GE(points, 2 * 8);
 }
 
 }  // namespace

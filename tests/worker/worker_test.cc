@@ -21,6 +21,7 @@ namespace cryptvol::worker {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 Deadline InTime() { return Deadline::After(std::chrono::seconds(60)); }
@@ -156,10 +157,11 @@ TEST_F(LoopTest, WritesAHeaderThatCryptsetupOpens) {
   ASSERT_TRUE(found.ok()) << found.status();
   ASSERT_TRUE(found->header.has_value()) << found->header_error;
   EXPECT_EQ(Plan().luks_uuid, found->header->uuid);
-  EXPECT_EQ(1, found->header->usable_keyslots);
+  EXPECT_THAT(found->header->keyslots, ElementsAre(0));
   EXPECT_EQ("pvc-1", found->header->token->token.volume_id);
-  EXPECT_EQ(absl::OkStatus(), next.Unlock(passphrase));
-  EXPECT_EQ(absl::StatusCode::kUnauthenticated, next.Unlock(*SecretBytes::CopyOf("secret")).code());
+  EXPECT_EQ(0, next.Unlock(passphrase).value_or(-1));
+  EXPECT_EQ(absl::StatusCode::kUnauthenticated,
+            next.Unlock(*SecretBytes::CopyOf("secret")).status().code());
 }
 
 // What appears on the device between the look and the write stops the write.
@@ -215,10 +217,67 @@ TEST_F(LoopTest, RepairsADamagedCopyOnlyWhenItWrites) {
   auto found = session.Inspect(device_);
   ASSERT_TRUE(found.ok() && found->header.has_value()) << found.status();
   EXPECT_TRUE(found->header->damaged_copy);
-  ASSERT_EQ(absl::OkStatus(), session.Unlock(passphrase));
+  ASSERT_TRUE(session.Unlock(passphrase).ok());
   EXPECT_TRUE(LuksSession().Inspect(device_)->header->damaged_copy);
   ASSERT_EQ(absl::OkStatus(), session.StoreToken(found->header->token->token));
   EXPECT_FALSE(LuksSession().Inspect(device_)->header->damaged_copy);
+}
+
+// A new keyslot opens with stock cryptsetup, the old one is gone after it was destroyed, and the last
+// one stays.
+TEST_F(LoopTest, AddsAndDestroysKeyslots) {
+  const SecretBytes passphrase = *SecretBytes::CopyOf("new");
+  LuksSession session;
+  ASSERT_TRUE(session.Inspect(device_).ok());
+  ASSERT_TRUE(session.BuildHeader(Plan(), *SecretBytes::CopyOf("old")).ok());
+  ASSERT_TRUE(session.CommitHeader(false).ok());
+  luks::FormatParameters argon = Plan().parameters;
+  argon.pbkdf = "argon2id";
+  argon.pbkdf_iterations = 4;
+  argon.pbkdf_memory_kib = 32;
+  argon.pbkdf_lanes = 1;
+  EXPECT_EQ(1, session.AddKeyslot(argon, passphrase).value_or(-1));
+  EXPECT_EQ(0, TestPassphrase("old"));
+  EXPECT_EQ(0, TestPassphrase("new"));
+  ASSERT_EQ(absl::OkStatus(), session.DestroyKeyslot(0));
+  ASSERT_EQ(absl::OkStatus(), session.DestroyKeyslot(0));
+  EXPECT_EQ(2, TestPassphrase("old"));
+  EXPECT_EQ(0, TestPassphrase("new"));
+  EXPECT_EQ(absl::StatusCode::kFailedPrecondition, session.DestroyKeyslot(1).code());
+  EXPECT_EQ(0, TestPassphrase("new"));
+}
+
+// Who has not opened the volume does not change its keys.
+TEST_F(LoopTest, ChangesNoKeyslotWithoutAKey) {
+  {
+    LuksSession session;
+    ASSERT_TRUE(session.Inspect(device_).ok());
+    ASSERT_TRUE(session.BuildHeader(Plan(), *SecretBytes::CopyOf("old")).ok());
+    ASSERT_TRUE(session.CommitHeader(false).ok());
+  }
+  LuksSession session;
+  ASSERT_TRUE(session.Inspect(device_).ok());
+  EXPECT_FALSE(session.AddKeyslot(Plan().parameters, *SecretBytes::CopyOf("new")).ok());
+  EXPECT_FALSE(session.DestroyKeyslot(0).ok());
+  EXPECT_EQ(2, TestPassphrase("new"));
+  EXPECT_EQ(0, TestPassphrase("old"));
+}
+
+// With every keyslot taken, the error says so, and how to make room.
+TEST_F(LoopTest, SaysWhenThereIsNoKeyslotLeft) {
+  LuksSession session;
+  ASSERT_TRUE(session.Inspect(device_).ok());
+  ASSERT_TRUE(session.BuildHeader(Plan(), *SecretBytes::CopyOf("key 0")).ok());
+  ASSERT_TRUE(session.CommitHeader(false).ok());
+  for (int i = 1; i < 32; ++i) {
+    ASSERT_EQ(i,
+              session.AddKeyslot(Plan().parameters, *SecretBytes::CopyOf(fmt::format("key {}", i)))
+                  .value_or(-1));
+  }
+  const absl::Status full =
+      session.AddKeyslot(Plan().parameters, *SecretBytes::CopyOf("key 32")).status();
+  EXPECT_EQ(absl::StatusCode::kResourceExhausted, full.code());
+  EXPECT_THAT(std::string(full.message()), HasSubstr("key remove"));
 }
 
 class ClientTest : public LoopTest {

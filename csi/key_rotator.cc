@@ -1,0 +1,136 @@
+#include "csi/key_rotator.h"
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/c_handle.h"
+#include "base/log.h"
+#include "base/status.h"
+
+namespace cryptvol::driver {
+namespace {
+
+// A CSI call that works on the volume goes first; a rotation that never gets its turn is offered
+// again by the next NodePublishVolume.
+constexpr int kLockTries = 30;
+constexpr std::chrono::seconds kBetweenTries(1);
+
+absl::StatusOr<SecretBytes> RandomKey() {
+  CV_ASSIGN_OR_RETURN(SecretBytes key, SecretBytes::Allocate(32));
+  if (::getrandom(key.data(), key.size(), 0) != static_cast<ssize_t>(key.size())) {
+    return ErrnoStatus(errno, "get random bytes");
+  }
+  return key;
+}
+
+void Absorb(EVP_MAC_CTX* mac, std::span<const uint8_t> bytes) {
+  const uint64_t size = bytes.size();  // so that no two lists of keys run into the same bytes
+  EVP_MAC_update(mac, reinterpret_cast<const unsigned char*>(&size), sizeof(size));
+  EVP_MAC_update(mac, bytes.data(), bytes.size());
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KeyRotator>> KeyRotator::Start(volume::Node* node,
+                                                              VolumeLocks* locks) {
+  CV_ASSIGN_OR_RETURN(SecretBytes key, RandomKey());
+  std::unique_ptr<KeyRotator> rotator(new KeyRotator(std::move(key), node, locks));
+  rotator->thread_ = std::thread([raw = rotator.get()] { raw->Work(); });
+  return rotator;
+}
+
+KeyRotator::KeyRotator(SecretBytes key, volume::Node* node, VolumeLocks* locks)
+    : key_(std::move(key)), node_(node), locks_(locks) {}
+
+KeyRotator::~KeyRotator() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+SecretFingerprint KeyRotator::FingerprintOf(const keys::VolumeSecret& secret) const {
+  SecretFingerprint result = {};
+  const Handle<EVP_MAC, EVP_MAC_free> hmac(EVP_MAC_fetch(nullptr, "HMAC", nullptr));
+  const Handle<EVP_MAC_CTX, EVP_MAC_CTX_free> mac(EVP_MAC_CTX_new(hmac.get()));
+  char digest[] = "SHA256";
+  const std::array<OSSL_PARAM, 2> parameters = {
+      OSSL_PARAM_construct_utf8_string("digest", digest, 0), OSSL_PARAM_construct_end()};
+  EVP_MAC_init(mac.get(), key_.data(), key_.size(), parameters.data());
+  Absorb(mac.get(), secret.current.bytes.span());
+  for (const keys::Passphrase& previous : secret.previous) Absorb(mac.get(), previous.bytes.span());
+  Absorb(mac.get(), {reinterpret_cast<const uint8_t*>(secret.key_id.data()), secret.key_id.size()});
+  size_t size = 0;
+  EVP_MAC_final(mac.get(), result.data(), &size, result.size());
+  return result;
+}
+
+void KeyRotator::Remember(const std::string& volume_id, const SecretFingerprint& fingerprint) {
+  const std::lock_guard lock(mutex_);
+  in_line_[volume_id] = fingerprint;
+}
+
+void KeyRotator::Forget(const std::string& volume_id) {
+  const std::lock_guard lock(mutex_);
+  in_line_.erase(volume_id);
+}
+
+void KeyRotator::Offer(volume::RotateRequest request) {
+  const SecretFingerprint fingerprint = FingerprintOf(request.secret);
+  {
+    const std::lock_guard lock(mutex_);
+    const auto known = in_line_.find(request.volume_id);
+    if (known != in_line_.end() && known->second == fingerprint) return;
+    if (at_work_ == request.volume_id) return;  // offered again if that was with an older Secret
+    std::erase_if(queue_, [&](const auto& old) { return old.volume_id == request.volume_id; });
+    queue_.push_back(std::move(request));
+  }
+  changed_.notify_all();
+}
+
+bool KeyRotator::Stop(std::chrono::milliseconds time) {
+  std::unique_lock lock(mutex_);
+  stopping_ = true;
+  changed_.notify_all();
+  return changed_.wait_for(lock, time, [this] { return stopped_; });
+}
+
+void KeyRotator::Work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    if (stopping_) break;
+    const volume::RotateRequest request = std::move(queue_.front());
+    queue_.pop_front();
+    at_work_ = request.volume_id;
+    lock.unlock();
+    Rotate(request);
+    lock.lock();
+    at_work_.clear();
+  }
+  stopped_ = true;
+  changed_.notify_all();
+}
+
+void KeyRotator::Rotate(const volume::RotateRequest& request) {
+  for (int i = 0; i < kLockTries; ++i) {
+    auto lock = locks_->TryLock(request.volume_id, "the comparison of its keys with the Secret");
+    if (lock.ok()) {
+      if (node_->RotateKeys(request, *std::move(lock)).ok()) {
+        Remember(request.volume_id, FingerprintOf(request.secret));
+      }
+      return;
+    }
+    std::unique_lock waiting(mutex_);
+    if (changed_.wait_for(waiting, kBetweenTries, [this] { return stopping_; })) return;
+  }
+}
+
+}  // namespace cryptvol::driver

@@ -1,0 +1,71 @@
+// Keys that change while pods run.
+//
+// With `requiresRepublish: true` in the CSIDriver object, kubelet repeats NodePublishVolume of every
+// pod about once a minute, with the Secret as it is then. Whether it changed is told without a key
+// derivation, by a keyed hash of it; what a change asks for is done here, behind the RPC.
+#ifndef CRYPTVOL_CSI_KEY_ROTATOR_H_
+#define CRYPTVOL_CSI_KEY_ROTATOR_H_
+
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "base/secret_bytes.h"
+#include "csi/volume_locks.h"
+#include "volume/node.h"
+
+namespace cryptvol::driver {
+
+// HMAC-SHA256 with this process's own random key: it tells whether two Secrets are the same, to this
+// process only, and nothing about either.
+using SecretFingerprint = std::array<uint8_t, 32>;
+
+// One volume at a time, in the order of arrival. Thread-safe.
+class KeyRotator {
+ public:
+  static absl::StatusOr<std::unique_ptr<KeyRotator>> Start(volume::Node* node, VolumeLocks* locks);
+  ~KeyRotator();
+
+  SecretFingerprint FingerprintOf(const keys::VolumeSecret& secret) const;
+
+  // The volume's keyslots are in line with that Secret.
+  void Remember(const std::string& volume_id, const SecretFingerprint& fingerprint);
+  void Forget(const std::string& volume_id);
+
+  // Returns at once. Compares the Secret with the one that the volume is in line with, and queues
+  // the volume when it is another, or when that is not known: after a restart, every volume is
+  // compared once, by deriving its key, one after the other.
+  void Offer(volume::RotateRequest request);
+
+  // Waits for the volume at hand, no longer than that. False: it is still at work, and may be left
+  // to the end of the process.
+  bool Stop(std::chrono::milliseconds time);
+
+ private:
+  KeyRotator(SecretBytes key, volume::Node* node, VolumeLocks* locks);
+  void Work();
+  void Rotate(const volume::RotateRequest& request);
+
+  const SecretBytes key_;
+  volume::Node* const node_;
+  VolumeLocks* const locks_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::string, SecretFingerprint> in_line_;
+  std::deque<volume::RotateRequest> queue_;
+  std::string at_work_;  // the volume; empty: none
+  bool stopping_ = false;
+  bool stopped_ = false;
+  std::thread thread_;
+};
+
+}  // namespace cryptvol::driver
+
+#endif  // CRYPTVOL_CSI_KEY_ROTATOR_H_

@@ -1,0 +1,392 @@
+#include "csi/maintenance_commands.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "block/backend_factory.h"
+#include "block/static_records.h"
+#include "csi/volume_locks.h"
+#include "luks/header.h"
+#include "luks/token.h"
+#include "volume/header_work.h"
+#include "volume/storage.h"
+#include "worker/client.h"
+
+namespace cryptvol::driver {
+namespace {
+
+// The node's storage and locks, as the driver has them, for one command.
+struct Tools {
+  std::unique_ptr<volume::Storage> storage;
+  std::unique_ptr<worker::ClientFactory> workers;
+  volume::FilesystemTools filesystem_tools;
+  std::unique_ptr<volume::KdfBudget> budget;
+  volume::Observer observer;
+  volume::Environment environment;
+};
+
+absl::StatusOr<std::unique_ptr<volume::Storage>> OpenStorage(const Options& options) {
+  std::vector<std::unique_ptr<block::Backend>> backends;
+  for (const std::string& spec : options.backends) {
+    CV_ASSIGN_OR_RETURN(auto backend, block::OpenBackend(spec));
+    backends.push_back(std::move(backend));
+  }
+  CV_ASSIGN_OR_RETURN(auto records, block::StaticRecords::Open(options.state_dir + "/volumes"));
+  return std::make_unique<volume::Storage>(
+      std::move(backends), std::make_unique<block::StaticRecords>(std::move(records)));
+}
+
+absl::StatusOr<std::unique_ptr<Tools>> OpenTools(const Options& options) {
+  auto tools = std::make_unique<Tools>();
+  CV_ASSIGN_OR_RETURN(tools->storage, OpenStorage(options));
+  std::string program = options.worker;
+  if (program.empty()) {
+    CV_ASSIGN_OR_RETURN(program, worker::FindWorkerProgram());
+  }
+  CV_ASSIGN_OR_RETURN(const uint64_t memory, ParseSize(options.kdf_memory_budget));
+  tools->workers = std::make_unique<worker::ClientFactory>(program);
+  tools->budget = std::make_unique<volume::KdfBudget>(memory, volume::ReadFreeMemory);
+  volume::Environment& environment = tools->environment;
+  environment.driver_name = options.driver_name;
+  environment.storage = tools->storage.get();
+  environment.workers = tools->workers.get();
+  environment.tools = &tools->filesystem_tools;
+  environment.kdf_budget = tools->budget.get();
+  environment.observer = &tools->observer;
+  environment.read_mount_table = [] { return mount::ReadMountTable(); };
+  return tools;
+}
+
+// The bytes of the file as they are, as `cryptsetup --key-file` takes them; "-" is standard input.
+absl::StatusOr<SecretBytes> ReadKey(const std::string& path) {
+  UniqueFd file;
+  if (path != "-") {
+    CV_ASSIGN_OR_RETURN(file, OpenFile(path, O_RDONLY));
+  }
+  const int fd = path == "-" ? STDIN_FILENO : file.get();
+  CV_ASSIGN_OR_RETURN(SecretBytes buffer, SecretBytes::Allocate(size_t{64} << 10));
+  size_t size = 0;
+  while (size < buffer.size()) {
+    const ssize_t got = TEMP_FAILURE_RETRY(::read(fd, buffer.data() + size, buffer.size() - size));
+    if (got < 0) return ErrnoStatus(errno, "read the key from " + path);
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+  }
+  if (size == 0) return InvalidArgument("read the key from {}: it is empty", path);
+  if (size == buffer.size()) return InvalidArgument("read the key from {}: it is too long", path);
+  return SecretBytes::CopyOf(buffer.span().first(size));
+}
+
+volume::VolumeOptions VolumeOptionsOf(const MaintenanceOptions& options) {
+  volume::VolumeOptions result;
+  result.encrypted = true;
+  result.device = options.device;
+  return result;
+}
+
+using Work = std::unique_ptr<volume::HeaderWork>;
+
+absl::StatusOr<Work> OpenWork(const Options& options, const MaintenanceOptions& maintenance,
+                              const Tools& tools, const std::string& command) {
+  CV_ASSIGN_OR_RETURN(VolumeLocks locks, VolumeLocks::Open(options.state_dir));
+  CV_ASSIGN_OR_RETURN(auto lock, locks.TryLock(maintenance.volume_id, "cryptvol-csi " + command));
+  return volume::HeaderWork::Open(tools.environment, maintenance.volume_id,
+                                  VolumeOptionsOf(maintenance), std::move(lock));
+}
+
+absl::StatusOr<luks::FormatParameters> NewKeyslot(const MaintenanceOptions& options) {
+  luks::FormatOverrides overrides;
+  if (!options.pbkdf.empty()) overrides.pbkdf = options.pbkdf;
+  return luks::ResolveFormatParameters(overrides, {}, options.new_key_is_random);
+}
+
+absl::StatusOr<luks::Header> ReadHeader(const std::string& path) {
+  CV_ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_RDONLY));
+  const off_t end = ::lseek(file.get(), 0, SEEK_END);
+  if (end < 0) return ErrnoStatus(errno, "find the size of " + path);
+  const auto size = static_cast<uint64_t>(end);
+  std::vector<uint8_t> start(std::min(size, luks::kHeaderReadBytes));
+  CV_RETURN_IF_ERROR(ReadFullyAt(file.get(), start, 0, path));
+  // A saved header has no data behind it: its own word on the device's size has to do.
+  return luks::ParseHeader(start, std::max(size, uint64_t{1} << 62));
+}
+
+absl::StatusOr<std::string> LocationOf(const Options& options,
+                                       const MaintenanceOptions& maintenance) {
+  if (!maintenance.file.empty()) return maintenance.file;
+  CV_ASSIGN_OR_RETURN(auto storage, OpenStorage(options));
+  CV_ASSIGN_OR_RETURN(auto volume,
+                      storage->Open(maintenance.volume_id, VolumeOptionsOf(maintenance)));
+  return volume->location();
+}
+
+const char* CopyName(luks::CopyState state) {
+  switch (state) {
+    case luks::CopyState::kGood:
+      return "good";
+    case luks::CopyState::kOutdated:
+      return "outdated";
+    case luks::CopyState::kDamaged:
+      return "damaged";
+    case luks::CopyState::kAbsent:
+      break;
+  }
+  return "absent";
+}
+
+nlohmann::json Describe(const luks::Keyslot& slot) {
+  return {{"id", slot.id},
+          {"kdf", slot.kdf},
+          {"iterations", slot.kdf_iterations},
+          {"memory_kib", slot.kdf_memory_kib},
+          {"lanes", slot.kdf_lanes},
+          {"encryption", slot.encryption},
+          {"key_bits", slot.key_bytes * 8},
+          {"ignored", slot.ignored}};
+}
+
+absl::StatusOr<nlohmann::json> Describe(const std::string& location, const luks::Header& header) {
+  nlohmann::json result = {{"location", location},
+                           {"version", header.version},
+                           {"uuid", header.uuid},
+                           {"primary", CopyName(header.primary)},
+                           {"cipher", header.cipher},
+                           {"sector_bytes", header.sector_bytes},
+                           {"data_offset", header.data_offset},
+                           {"keyslots", nlohmann::json::array()}};
+  if (header.version == 2) result["secondary"] = CopyName(header.secondary);
+  for (const luks::Keyslot& slot : header.keyslots) result["keyslots"].push_back(Describe(slot));
+  CV_ASSIGN_OR_RETURN(const auto token, luks::FindToken(header));
+  if (!token.has_value()) return result;
+  const luks::VolumeToken& volume = token->token;
+  result["token"] = {{"volume_id", volume.volume_id},
+                     {"filesystem", volume.filesystem},
+                     {"filesystem_uuid", volume.filesystem_uuid},
+                     {"state", volume.state == luks::VolumeState::kReady ? "ready" : "formatting"},
+                     {"key_id", volume.key_id}};
+  return result;
+}
+
+void PrintKeyslots(const nlohmann::json& header, std::FILE* out) {
+  fmt::print(out, "{:<8} {:<9} {:>10} {:>10}  {}\n", "KEYSLOT", "KDF", "ITERATIONS", "MEMORY KiB",
+             "NOTE");
+  for (const auto& slot : header["keyslots"]) {
+    fmt::print(out, "{:<8} {:<9} {:>10} {:>10}  {}\n", slot["id"].get<int>(),
+               slot["kdf"].get<std::string>(), slot["iterations"].get<uint64_t>(),
+               slot["memory_kib"].get<uint64_t>(),
+               slot["ignored"].get<bool>() ? "opened only when asked for by number" : "");
+  }
+}
+
+void PrintHeader(const nlohmann::json& header, std::FILE* out) {
+  for (const char* field : {"location", "version", "uuid", "primary", "secondary", "cipher",
+                            "sector_bytes", "data_offset"}) {
+    if (!header.contains(field)) continue;
+    const nlohmann::json& value = header[field];
+    fmt::print(out, "{:<16} {}\n", field,
+               value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  if (header.contains("token")) {
+    for (const auto& [name, value] : header["token"].items()) {
+      fmt::print(out, "token {:<10} {}\n", name, value.dump());
+    }
+  }
+  PrintKeyslots(header, out);
+}
+
+absl::Status Inspect(const Options& options, const MaintenanceOptions& maintenance,
+                     bool keyslots_only, std::FILE* out) {
+  CV_ASSIGN_OR_RETURN(const std::string location, LocationOf(options, maintenance));
+  CV_ASSIGN_OR_RETURN(const luks::Header header, ReadHeader(location));
+  CV_ASSIGN_OR_RETURN(const nlohmann::json described, Describe(location, header));
+  if (maintenance.json) {
+    fmt::print(out, "{}\n", described.dump(2, ' ', true));
+  } else if (keyslots_only) {
+    PrintKeyslots(described, out);
+  } else {
+    PrintHeader(described, out);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddKey(const Options& options, const MaintenanceOptions& maintenance, std::FILE* out) {
+  CV_ASSIGN_OR_RETURN(const luks::FormatParameters parameters, NewKeyslot(maintenance));
+  CV_ASSIGN_OR_RETURN(const SecretBytes existing, ReadKey(maintenance.key_file));
+  CV_ASSIGN_OR_RETURN(const SecretBytes added, ReadKey(maintenance.new_key_file));
+  CV_ASSIGN_OR_RETURN(auto tools, OpenTools(options));
+  CV_ASSIGN_OR_RETURN(Work work, OpenWork(options, maintenance, *tools, "key add"));
+  CV_ASSIGN_OR_RETURN(const int keyslot, work->AddKey(existing, added, parameters));
+  fmt::print(out, "The new key opens keyslot {}.\n", keyslot);
+  return absl::OkStatus();
+}
+
+absl::Status RemoveKey(const Options& options, const MaintenanceOptions& maintenance,
+                       std::FILE* out) {
+  CV_ASSIGN_OR_RETURN(const SecretBytes remaining, ReadKey(maintenance.key_file));
+  CV_ASSIGN_OR_RETURN(auto tools, OpenTools(options));
+  CV_ASSIGN_OR_RETURN(Work work, OpenWork(options, maintenance, *tools, "key remove"));
+  CV_RETURN_IF_ERROR(work->RemoveKey(remaining, maintenance.keyslot));
+  fmt::print(out, "Keyslot {} is gone.\n", maintenance.keyslot);
+  return absl::OkStatus();
+}
+
+absl::Status SaveHeader(const Options& options, const MaintenanceOptions& maintenance,
+                        std::FILE* out) {
+  CV_ASSIGN_OR_RETURN(auto tools, OpenTools(options));
+  CV_ASSIGN_OR_RETURN(Work work, OpenWork(options, maintenance, *tools, "header save"));
+  CV_RETURN_IF_ERROR(work->SaveHeader(maintenance.file));
+  fmt::print(out, "Saved in {}. Whoever has it and the key can open the volume.\n",
+             maintenance.file);
+  return absl::OkStatus();
+}
+
+absl::Status RestoreHeader(const Options& options, const MaintenanceOptions& maintenance,
+                           std::FILE* out) {
+  CV_ASSIGN_OR_RETURN(const SecretBytes key, ReadKey(maintenance.key_file));
+  CV_ASSIGN_OR_RETURN(auto tools, OpenTools(options));
+  CV_ASSIGN_OR_RETURN(Work work, OpenWork(options, maintenance, *tools, "header restore"));
+  std::string kept = maintenance.kept;
+  if (kept.empty()) kept = fmt::format("{}.replaced-{}", maintenance.file, std::time(nullptr));
+  CV_RETURN_IF_ERROR(work->RestoreHeader(maintenance.file, key, kept));
+  fmt::print(out, "Restored. What was there is in {}.\n", kept);
+  return absl::OkStatus();
+}
+
+absl::Status Adopt(const Options& options, const MaintenanceOptions& maintenance, std::FILE* out) {
+  CV_ASSIGN_OR_RETURN(const SecretBytes key, ReadKey(maintenance.key_file));
+  CV_ASSIGN_OR_RETURN(auto tools, OpenTools(options));
+  CV_ASSIGN_OR_RETURN(Work work, OpenWork(options, maintenance, *tools, "adopt"));
+  CV_RETURN_IF_ERROR(work->Adopt(key));
+  fmt::print(out, "The device is volume {} now.\n", maintenance.volume_id);
+  return absl::OkStatus();
+}
+
+// One line, or one object, for each volume of the backends.
+nlohmann::json DescribeVolume(block::Backend& backend, const block::VolumeInfo& info) {
+  nlohmann::json result = {{"volume_id", info.spec.volume_id},
+                           {"backend", backend.name()},
+                           {"capacity_bytes", info.spec.capacity_bytes},
+                           {"attached", info.attached},
+                           {"key_id", ""},
+                           {"keyslots", 0},
+                           {"note", info.spec.header_bytes == 0 ? "not encrypted" : ""}};
+  if (info.spec.header_bytes == 0) return result;
+  const auto header = ReadHeader(backend.Location(info.spec.volume_id));
+  if (!header.ok()) {
+    result["note"] = absl::IsNotFound(header.status()) ? "not formatted" : Message(header.status());
+    return result;
+  }
+  result["keyslots"] = header->keyslots.size();
+  const auto token = luks::FindToken(*header);
+  if (token.ok() && token->has_value()) result["key_id"] = (*token)->token.key_id;
+  return result;
+}
+
+absl::Status ListVolumes(const Options& options, const MaintenanceOptions& maintenance,
+                         std::FILE* out) {
+  CV_ASSIGN_OR_RETURN(auto storage, OpenStorage(options));
+  nlohmann::json volumes = nlohmann::json::array();
+  for (const auto& backend : storage->backends()) {
+    CV_ASSIGN_OR_RETURN(const std::vector<block::VolumeInfo> infos, backend->List());
+    for (const block::VolumeInfo& info : infos) volumes.push_back(DescribeVolume(*backend, info));
+  }
+  if (maintenance.json) {
+    fmt::print(out, "{}\n", volumes.dump(2, ' ', true));
+    return absl::OkStatus();
+  }
+  fmt::print(out, "{:<44} {:>16} {:<8} {:>8} {:<20} {}\n", "VOLUME", "BYTES", "ATTACHED",
+             "KEYSLOTS", "KEY ID", "NOTE");
+  for (const auto& volume : volumes) {
+    fmt::print(out, "{:<44} {:>16} {:<8} {:>8} {:<20} {}\n", volume["volume_id"].get<std::string>(),
+               volume["capacity_bytes"].get<uint64_t>(),
+               volume["attached"].get<bool>() ? "yes" : "no", volume["keyslots"].get<size_t>(),
+               volume["key_id"].get<std::string>(), volume["note"].get<std::string>());
+  }
+  return absl::OkStatus();
+}
+
+CLI::App* AddVolumeCommand(CLI::App& parent, const char* name, const char* help,
+                           MaintenanceOptions& options) {
+  CLI::App* command = parent.add_subcommand(name, help);
+  command
+      ->add_option("VOLUME", options.volume_id,
+                   "The volume's id (a PersistentVolume's "
+                   "volumeHandle)")
+      ->required();
+  command->add_option("--device", options.device, "The device of a static volume");
+  return command;
+}
+
+void AddKeyFile(CLI::App* command, MaintenanceOptions& options, const char* help) {
+  command->add_option("--key-file", options.key_file, help)->required();
+}
+
+}  // namespace
+
+MaintenanceCommands::MaintenanceCommands(CLI::App& app) {
+  const char* json_help = "Print JSON";
+  volumes_ = app.add_subcommand("volumes",
+                                "List the volumes of the backends (--backend), with the "
+                                "id of the key that opens each");
+  volumes_->add_flag("--json", options_.json, json_help);
+
+  CLI::App* key = app.add_subcommand("key", "Look at and change a volume's keyslots");
+  key->require_subcommand(1);
+  key_list_ = AddVolumeCommand(*key, "list", "List the keyslots; needs no key", options_);
+  key_list_->add_flag("--json", options_.json, json_help);
+  key_add_ = AddVolumeCommand(*key, "add", "Add a keyslot for another key", options_);
+  AddKeyFile(key_add_, options_, "A file with a key that opens the volume; - is standard input");
+  key_add_->add_option("--new-key-file", options_.new_key_file, "A file with the new key")
+      ->required();
+  key_add_->add_flag("--random", options_.new_key_is_random,
+                     "The new key has 256 random bits and needs no stretching");
+  key_add_->add_option("--pbkdf", options_.pbkdf, "argon2id (the default), argon2i, pbkdf2");
+  key_remove_ = AddVolumeCommand(*key, "remove", "Destroy a keyslot", options_);
+  AddKeyFile(key_remove_, options_, "A file with a key that opens another keyslot");
+  key_remove_->add_option("--keyslot", options_.keyslot, "Its number, from key list")->required();
+
+  CLI::App* header = app.add_subcommand("header", "Look at, save and restore a volume's header");
+  header->require_subcommand(1);
+  header_inspect_ = header->add_subcommand(
+      "inspect", "Show keyslots, their costs, the token, both copies; needs no key");
+  header_inspect_->add_option("VOLUME", options_.volume_id, "The volume's id");
+  header_inspect_->add_option("--device", options_.device, "The device of a static volume");
+  header_inspect_->add_option("--file", options_.file, "A saved header, instead of a volume");
+  header_inspect_->add_flag("--json", options_.json, json_help);
+  header_save_ = AddVolumeCommand(*header, "save", "Save the header to a new file", options_);
+  header_save_->add_option("FILE", options_.file, "The file")->required();
+  header_restore_ = AddVolumeCommand(*header, "restore",
+                                     "Put a saved header back, if it belongs there", options_);
+  header_restore_->add_option("FILE", options_.file, "The saved header")->required();
+  AddKeyFile(header_restore_, options_, "A file with a key that opens the saved header");
+  header_restore_->add_option("--keep", options_.kept,
+                              "Where to keep what is replaced (default: beside FILE)");
+
+  adopt_ = AddVolumeCommand(app, "adopt", "Write this volume's id into a device that is another's",
+                            options_);
+  AddKeyFile(adopt_, options_, "A file with a key that opens the device");
+}
+
+std::optional<absl::Status> MaintenanceCommands::Run(const Options& options, std::FILE* out) {
+  if (volumes_->parsed()) return ListVolumes(options, options_, out);
+  if (key_list_->parsed()) return Inspect(options, options_, /*keyslots_only=*/true, out);
+  if (key_add_->parsed()) return AddKey(options, options_, out);
+  if (key_remove_->parsed()) return RemoveKey(options, options_, out);
+  if (header_inspect_->parsed()) return Inspect(options, options_, /*keyslots_only=*/false, out);
+  if (header_save_->parsed()) return SaveHeader(options, options_, out);
+  if (header_restore_->parsed()) return RestoreHeader(options, options_, out);
+  if (adopt_->parsed()) return Adopt(options, options_, out);
+  return std::nullopt;
+}
+
+}  // namespace cryptvol::driver

@@ -1,0 +1,195 @@
+#include "age/payload.h"
+
+#include <openssl/crypto.h>
+
+#include <algorithm>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "age/pipeline.h"
+#include "base/status.h"
+
+namespace cryptvol::age {
+namespace {
+
+// Chunks handed from thread to thread at once: more would cost cache, fewer context switches.
+constexpr size_t kBatchChunks = 8;
+
+struct Batch {
+  explicit Batch(size_t in_bytes, size_t out_bytes) : in(in_bytes + 1), out(out_bytes) {}
+  Batch(Batch&&) = default;
+  Batch& operator=(Batch&&) = default;
+  // One side is plaintext.
+  ~Batch() {
+    ::OPENSSL_cleanse(in.data(), in.size());
+    ::OPENSSL_cleanse(out.data(), out.size());
+  }
+
+  Bytes input() const { return Bytes(in).first(in_size); }
+
+  std::vector<uint8_t> in;  // one byte longer than a batch: see BatchReader
+  size_t in_size = 0;
+  std::vector<uint8_t> out;
+  size_t out_size = 0;  // what may be written, even when `status` is an error
+  uint64_t first_chunk = 0;
+  bool last = false;
+  absl::Status status;
+};
+
+// Cuts a source into batches. Reads one byte further than a batch: whether there is one decides
+// whether the batch's last chunk is the payload's.
+class BatchReader {
+ public:
+  explicit BatchReader(ByteSource& source) : source_(source) {}
+
+  absl::StatusOr<bool> Fill(Batch& batch) {
+    const size_t held = ahead_ ? 1 : 0;
+    if (ahead_) batch.in[0] = *ahead_;
+    CV_ASSIGN_OR_RETURN(const size_t got, ReadFully(source_, std::span(batch.in).subspan(held)));
+    const size_t total = held + got;
+    batch.last = total < batch.in.size();
+    batch.in_size = batch.last ? total : total - 1;
+    if (!batch.last) ahead_ = batch.in.back();
+    batch.first_chunk = next_chunk_;
+    next_chunk_ += kBatchChunks;
+    return batch.last;
+  }
+
+ private:
+  ByteSource& source_;
+  std::optional<uint8_t> ahead_;
+  uint64_t next_chunk_ = 0;
+};
+
+absl::Status Damaged(uint64_t chunk, std::string_view what) {
+  return MakeStatus(absl::StatusCode::kDataLoss,
+                    "the payload {} (chunk {}, from byte {} of the plaintext)", what, chunk,
+                    chunk * kChunkBytes);
+}
+
+void EncryptBatch(Aead& cipher, Batch& batch) {
+  Bytes in = batch.input();
+  batch.out_size = 0;
+  batch.status = absl::OkStatus();
+  uint64_t index = batch.first_chunk;
+  do {
+    const Bytes chunk = in.first(std::min(in.size(), kChunkBytes));
+    in = in.subspan(chunk.size());
+    const size_t sealed = chunk.size() + kTagBytes;
+    batch.status = cipher.Seal(ChunkNonce(index++, batch.last && in.empty()), chunk,
+                               std::span(batch.out).subspan(batch.out_size, sealed));
+    if (!batch.status.ok()) return;
+    batch.out_size += sealed;
+  } while (!in.empty());
+}
+
+// Sizes are right, so the chunk itself is at fault. Sealed as the other kind (last, not last) it
+// may still be authentic: then something follows it or is missing, and it is good itself.
+absl::Status Diagnose(Aead& cipher, uint64_t index, bool last, Bytes sealed, MutableBytes out,
+                      size_t& good) {
+  const absl::Status other = cipher.Open(ChunkNonce(index, !last), sealed, out);
+  if (!other.ok()) return Damaged(index, "is damaged or was altered");
+  good = out.size();
+  return last ? Damaged(index, "is cut off: chunks are missing behind a good one")
+              : Damaged(index, "goes on behind its last chunk: something was appended");
+}
+
+// Adds to `good` what may be given out.
+absl::Status DecryptChunk(Aead& cipher, uint64_t index, bool last, Bytes sealed, MutableBytes out,
+                          size_t& good) {
+  good = 0;
+  if (sealed.size() < kTagBytes) {
+    return Damaged(index, sealed.empty() ? "is missing" : "is cut off inside a chunk");
+  }
+  if (sealed.size() == kTagBytes && index > 0) {
+    return Damaged(index, "ends with an empty chunk, which no sound file does");
+  }
+  out = out.first(sealed.size() - kTagBytes);
+  const absl::Status opened = cipher.Open(ChunkNonce(index, last), sealed, out);
+  if (opened.ok()) good = out.size();
+  if (!absl::IsDataLoss(opened)) return opened;
+  if (sealed.size() < kSealedChunkBytes) {
+    return Damaged(index, "is cut off inside a chunk, damaged, or was altered");
+  }
+  return Diagnose(cipher, index, last, sealed, out, good);
+}
+
+void DecryptBatch(Aead& cipher, Batch& batch) {
+  Bytes in = batch.input();
+  batch.out_size = 0;
+  uint64_t index = batch.first_chunk;
+  do {
+    const Bytes sealed = in.first(std::min(in.size(), kSealedChunkBytes));
+    in = in.subspan(sealed.size());
+    size_t good = 0;
+    batch.status = DecryptChunk(cipher, index++, batch.last && in.empty(), sealed,
+                                std::span(batch.out).subspan(batch.out_size), good);
+    batch.out_size += good;
+    if (!batch.status.ok()) return;
+  } while (!in.empty());
+}
+
+absl::Status DrainBatch(const Batch& batch, ByteSink& sink) {
+  if (batch.out_size > 0) CV_RETURN_IF_ERROR(sink.Write(Bytes(batch.out).first(batch.out_size)));
+  return batch.status;
+}
+
+absl::Status RunBatches(const SecretBytes& key, ByteSource& source, ByteSink& sink, size_t threads,
+                        size_t in_chunk, size_t out_chunk, void (*transform)(Aead&, Batch&)) {
+  if (threads == 0) threads = DefaultThreads();
+  std::vector<Aead> ciphers;
+  for (size_t i = 0; i < threads; ++i) {
+    CV_ASSIGN_OR_RETURN(Aead cipher, Aead::New(key.span()));
+    ciphers.push_back(std::move(cipher));
+  }
+  // Each worker has one batch in work and finds the next one filled; two more are being filled and
+  // drained.
+  std::vector<Batch> batches;
+  for (size_t i = 0; i < 2 * threads + 2; ++i) {
+    batches.emplace_back(kBatchChunks * in_chunk, kBatchChunks * out_chunk);
+  }
+  BatchReader reader(source);
+  OrderedPipeline<Batch> pipeline(
+      std::move(batches),
+      {.fill = [&](Batch& batch) { return reader.Fill(batch); },
+       .transform = [&](Batch& batch, size_t worker) { transform(ciphers[worker], batch); },
+       .drain = [&](Batch& batch) { return DrainBatch(batch, sink); }});
+  return pipeline.Run(threads);
+}
+
+}  // namespace
+
+AeadNonce ChunkNonce(uint64_t index, bool last) {
+  AeadNonce nonce = {};
+  for (size_t i = 0; i < sizeof(index); ++i) {
+    nonce[nonce.size() - 2 - i] = static_cast<uint8_t>(index >> 8 * i);
+  }
+  nonce.back() = last ? 1 : 0;
+  return nonce;
+}
+
+uint64_t SealedBytes(uint64_t plaintext_bytes) {
+  const uint64_t chunks = std::max<uint64_t>(1, (plaintext_bytes + kChunkBytes - 1) / kChunkBytes);
+  return plaintext_bytes + chunks * kTagBytes;
+}
+
+size_t DefaultThreads() {
+  constexpr size_t kMost = 8;
+  return std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMost);
+}
+
+absl::Status EncryptPayload(const SecretBytes& payload_key, ByteSource& plaintext,
+                            ByteSink& ciphertext, size_t threads) {
+  return RunBatches(payload_key, plaintext, ciphertext, threads, kChunkBytes, kSealedChunkBytes,
+                    EncryptBatch);
+}
+
+absl::Status DecryptPayload(const SecretBytes& payload_key, ByteSource& ciphertext,
+                            ByteSink& plaintext, size_t threads) {
+  return RunBatches(payload_key, ciphertext, plaintext, threads, kSealedChunkBytes, kChunkBytes,
+                    DecryptBatch);
+}
+
+}  // namespace cryptvol::age

@@ -1,0 +1,157 @@
+#include "volume/header_work.h"
+
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "volume/decisions.h"
+
+namespace cryptvol::volume {
+
+absl::StatusOr<std::unique_ptr<HeaderWork>> HeaderWork::Open(const Environment& environment,
+                                                             std::string volume_id,
+                                                             VolumeOptions options,
+                                                             std::shared_ptr<OperationLock> lock) {
+  std::unique_ptr<HeaderWork> work(
+      new HeaderWork(environment, std::move(volume_id), std::move(lock)));
+  CV_ASSIGN_OR_RETURN(work->storage_, environment.storage->Open(work->volume_id_, options));
+  CV_ASSIGN_OR_RETURN(const bool attached, work->storage_->IsAttached());
+  work->detach_ = !attached;
+  CV_ASSIGN_OR_RETURN(const std::string device, work->storage_->Attach(/*read_only=*/false));
+  CV_ASSIGN_OR_RETURN(work->inspection_,
+                      work->worker_->Inspect(device, Deadline::After(environment.limits.inspect)));
+  return work;
+}
+
+HeaderWork::HeaderWork(const Environment& environment, std::string volume_id,
+                       std::shared_ptr<OperationLock> lock)
+    : env_(environment),
+      volume_id_(std::move(volume_id)),
+      worker_(environment.workers->New(std::move(lock))) {}
+
+HeaderWork::~HeaderWork() {
+  worker_.reset();  // it may have the device open
+  if (!detach_) return;
+  if (const absl::Status status = storage_->Detach(); !status.ok()) {
+    Log(LogLevel::kWarning, "the volume could not be detached again",
+        {{"volume", volume_id_}, {"error", Message(status)}});
+  }
+}
+
+absl::StatusOr<HeaderSummary> HeaderWork::UsableHeader() const {
+  if (inspection_.header.has_value()) return *inspection_.header;
+  if (!inspection_.header_error.ok()) return inspection_.header_error;
+  return FailedPrecondition(
+      "{} has no LUKS header: it holds {}", inspection_.device.path,
+      inspection_.device.found.empty() ? "nothing" : inspection_.device.found);
+}
+
+absl::StatusOr<int> HeaderWork::Unlock(const SecretBytes& passphrase, const HeaderSummary& header) {
+  CV_ASSIGN_OR_RETURN(
+      KdfBudget::Grant grant,
+      env_.kdf_budget->Acquire(header.kdf_memory_bytes, Deadline::After(env_.limits.kdf_queue)));
+  return worker_->Unlock(passphrase, Deadline::After(env_.limits.unlock));
+}
+
+absl::StatusOr<int> HeaderWork::AddKey(const SecretBytes& existing, const SecretBytes& added,
+                                       const luks::FormatParameters& parameters) {
+  CV_ASSIGN_OR_RETURN(const HeaderSummary header, UsableHeader());
+  CV_RETURN_IF_ERROR(Unlock(existing, header));
+  CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant,
+                      env_.kdf_budget->Acquire(parameters.kdf_memory_bytes(),
+                                               Deadline::After(env_.limits.kdf_queue)));
+  return worker_->AddKeyslot(parameters, added, Deadline::After(2 * env_.limits.unlock));
+}
+
+absl::Status HeaderWork::RemoveKey(const SecretBytes& remaining, int keyslot) {
+  CV_ASSIGN_OR_RETURN(const HeaderSummary header, UsableHeader());
+  CV_ASSIGN_OR_RETURN(const int opened, Unlock(remaining, header));
+  if (opened == keyslot) {
+    return FailedPrecondition(
+        "keyslot {} is the one that the given key opens; nothing was removed. Give the key that "
+        "shall remain",
+        keyslot);
+  }
+  return worker_->DestroyKeyslot(keyslot, Deadline::After(env_.limits.write));
+}
+
+absl::Status HeaderWork::SaveHeader(const std::string& file) {
+  CV_ASSIGN_OR_RETURN(const HeaderSummary header, UsableHeader());
+  if (header.token.has_value() && header.token->token.state != luks::VolumeState::kReady) {
+    return FailedPrecondition(
+        "the volume's first format was not finished; stage it once, then save its header");
+  }
+  return worker_->SaveHeader(file, Deadline::After(env_.limits.write));
+}
+
+absl::Status HeaderWork::RestoreHeader(const std::string& file, const SecretBytes& passphrase,
+                                       const std::string& kept) {
+  if (!inspection_.device.users.empty()) {
+    return FailedPrecondition("{} is in use: {}; nothing was changed. Unstage the volume first",
+                              inspection_.device.path,
+                              absl::StrJoin(inspection_.device.users, ", "));
+  }
+  const Deadline write = Deadline::After(env_.limits.write);
+  CV_RETURN_IF_ERROR(Annotate(worker_->SaveHeader(kept, write), "keep what is there now"));
+  CV_ASSIGN_OR_RETURN(const HeaderSummary saved, worker_->LoadHeaderFile(file, write));
+  CV_RETURN_IF_ERROR(CheckThatItBelongs(saved));
+  CV_RETURN_IF_ERROR(Unlock(passphrase, saved));
+  CV_RETURN_IF_ERROR(LookBehind(saved));
+  CV_RETURN_IF_ERROR(worker_->RestoreHeader(Deadline::After(env_.limits.write)));
+  if (saved.version != 2 || !saved.token.has_value() ||
+      saved.token->token.state == luks::VolumeState::kReady) {
+    return absl::OkStatus();
+  }
+  luks::VolumeToken ready = saved.token->token;
+  ready.state = luks::VolumeState::kReady;
+  return worker_->StoreToken(ready, Deadline::After(env_.limits.write));
+}
+
+absl::Status HeaderWork::CheckThatItBelongs(const HeaderSummary& saved) {
+  CV_RETURN_IF_ERROR(Annotate(CheckToken(volume_id_, "", saved), "the saved header is another's"));
+  if (!inspection_.header.has_value() || inspection_.header->data_offset == saved.data_offset) {
+    return absl::OkStatus();
+  }
+  return FailedPrecondition(
+      "the saved header says that the data begins at byte {}, the one on the device at {}: it is "
+      "another's",
+      saved.data_offset, inspection_.header->data_offset);
+}
+
+// That the key opens a header does not show that the header is this device's: what lies behind it
+// has to make sense.
+absl::Status HeaderWork::LookBehind(const HeaderSummary& saved) {
+  ActivateOptions options;
+  options.name = MappingName(env_.driver_name, volume_id_) + "-restore";
+  options.read_only = true;
+  CV_RETURN_IF_ERROR(worker_->Activate(options, Deadline::After(env_.limits.map)));
+  const auto report =
+      worker_->ProbeFilesystem(MappingPath(options.name), Deadline::After(env_.limits.inspect));
+  CV_RETURN_IF_ERROR(worker_->Deactivate(options.name, Deadline::After(env_.limits.map)));
+  CV_RETURN_IF_ERROR(report);
+  const std::string expected = saved.token.has_value() ? saved.token->token.filesystem : "";
+  const bool found = !report->type.empty() || report->other;
+  const bool block = saved.token.has_value() && expected.empty();
+  if (block || (found && (expected.empty() || expected == report->type))) return absl::OkStatus();
+  return FailedPrecondition(
+      "the saved header opens with the key, but behind it lies {}, where {} should be: it is "
+      "another device's, or from before the volume was made anew; nothing was written",
+      found ? report->found : "nothing known", expected.empty() ? "a filesystem" : expected);
+}
+
+absl::Status HeaderWork::Adopt(const SecretBytes& passphrase) {
+  CV_ASSIGN_OR_RETURN(const HeaderSummary header, UsableHeader());
+  if (header.version != 2) {
+    return FailedPrecondition("{} is LUKS1, which has no tokens: it belongs to whoever names it",
+                              inspection_.device.path);
+  }
+  CV_RETURN_IF_ERROR(Unlock(passphrase, header));
+  luks::VolumeToken token;
+  if (header.token.has_value()) token = header.token->token;
+  token.volume_id = volume_id_;
+  if (!header.token.has_value()) token.state = luks::VolumeState::kReady;
+  return worker_->StoreToken(token, Deadline::After(env_.limits.write));
+}
+
+}  // namespace cryptvol::volume

@@ -1,0 +1,190 @@
+// The commands for volumes' headers and keys, beside a running driver.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "driver_fixture.h"
+#include "fmt/format.h"
+
+namespace cryptvol::vm {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class Headers : public DriverTest {
+ protected:
+  // cryptvol-csi with this node's storage.
+  ShellResult Run(const std::string& command) {
+    return Shell(fmt::format("{} --state-dir={} --backend=loop:{} {}", TheSetup().driver,
+                             path("state"), path("backend"), command));
+  }
+  // Its output; it must succeed.
+  std::string MustDo(const std::string& command) {
+    const ShellResult result = Run(command);
+    EXPECT_EQ(0, result.status) << command << ": " << result.output;
+    return result.output;
+  }
+  void ExpectRefused(const std::string& command, const std::string& words) {
+    const ShellResult result = Run(command);
+    EXPECT_NE(0, result.status) << command;
+    EXPECT_THAT(result.output, AllOf(HasSubstr("cryptvol-csi: error: "), HasSubstr(words)));
+  }
+
+  // A volume with "kept" in it, unstaged.
+  Volume Used(const std::string& key = "the key") {
+    Volume volume = NewVolume();
+    volume.secrets = QuickSecret(key);
+    EXPECT_CODE(OK, Create(volume, 32 << 20));
+    EXPECT_CODE(OK, Stage(volume));
+    WriteFile(volume.staging + "/file", "kept");
+    EXPECT_CODE(OK, Unstage(volume));
+    return volume;
+  }
+  void ExpectKept(const Volume& volume) {
+    ASSERT_CODE(OK, Stage(volume));
+    EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
+    EXPECT_CODE(OK, Unstage(volume));
+  }
+  bool Opens(const Volume& volume, const std::string& key) {
+    return Shell("cryptsetup open --test-passphrase --key-file " + KeyFile(key) + " " +
+                 ImageOf(volume))
+               .status == 0;
+  }
+};
+
+// A header that was lost altogether comes back from the saved one, and stock cryptsetup could have
+// restored it too.
+TEST_F(Headers, RestoreBringsALostHeaderBack) {
+  const Volume volume = Used();
+  MustDo("header save " + volume.id + " " + path("saved"));
+  EXPECT_EQ(0, Shell("cryptsetup open --test-passphrase --key-file " + KeyFile("the key") + " " +
+                     path("saved"))
+                   .status);
+  EXPECT_EQ("600", MustRun("stat --format=%a " + path("saved")));
+  MustRun("dd if=/dev/zero of=" + ImageOf(volume) + " bs=1M count=16 conv=notrunc status=none");
+  EXPECT_CODE(DATA_LOSS, Stage(volume));
+  MustDo(fmt::format("header restore {} {} --key-file {}", volume.id, path("saved"),
+                     KeyFile("the key")));
+  ExpectKept(volume);
+  EXPECT_EQ("", DeviceOf(volume));
+}
+
+// What a restore replaces is kept, and can be put back.
+TEST_F(Headers, RestoreKeepsWhatItReplaces) {
+  const Volume volume = Used();
+  MustDo("header save " + volume.id + " " + path("saved"));
+  MustDo(fmt::format("key add {} --key-file {} --new-key-file {} --random", volume.id,
+                     KeyFile("the key"), KeyFile(std::string(64, 'n'))));
+  const std::string before = Digest(ImageOf(volume));
+  MustDo(fmt::format("header restore {} {} --key-file {} --keep {}", volume.id, path("saved"),
+                     KeyFile("the key"), path("replaced")));
+  EXPECT_FALSE(Opens(volume, std::string(64, 'n')));
+  MustDo(fmt::format("header restore {} {} --key-file {}", volume.id, path("replaced"),
+                     KeyFile("the key")));
+  EXPECT_TRUE(Opens(volume, std::string(64, 'n')));
+  EXPECT_EQ(before, Digest(ImageOf(volume)));
+}
+
+// A header of another volume, a wrong key, a staged volume, a file that is no header: not one byte
+// changes.
+TEST_F(Headers, RestoreRefusesWhatDoesNotBelong) {
+  const Volume volume = Used();
+  MustDo("header save " + volume.id + " " + path("saved"));
+  Volume other = NewVolume("pvc-other");
+  other.secrets = QuickSecret("the key");
+  ASSERT_CODE(OK, Create(other, 32 << 20));
+  ASSERT_CODE(OK, Stage(other));
+  const std::string restore = "header restore pvc-other ";
+  const std::string key = " --key-file " + KeyFile("the key");
+  ExpectRefused(restore + path("saved") + key, "in use");
+  ASSERT_CODE(OK, Unstage(other));
+  const std::string before = Digest(ImageOf(other));
+  ExpectRefused(restore + path("saved") + key, "it is volume " + volume.id);
+  MustDo("header save pvc-other " + path("own"));
+  ExpectRefused(restore + path("own") + " --key-file " + KeyFile("wrong"), "no keyslot");
+  WriteFile(path("text"), "no header");
+  ExpectRefused(restore + path("text") + key, "LUKS");
+  ExpectRefused(restore + path("absent") + key, "absent");
+  EXPECT_EQ(before, Digest(ImageOf(other)));
+}
+
+// A header from before the volume was made anew names the right volume and opens with the key, but
+// shows garbage: it is not written.
+TEST_F(Headers, RestoreRefusesAHeaderOfAnEarlierLife) {
+  const Volume volume = Used();
+  MustDo("header save " + volume.id + " " + path("saved"));
+  ASSERT_CODE(OK, Delete(volume));
+  const Volume again = Used();
+  const std::string before = Digest(ImageOf(again));
+  ExpectRefused(fmt::format("header restore {} {} --key-file {}", again.id, path("saved"),
+                            KeyFile("the key")),
+                "behind it lies");
+  EXPECT_EQ(before, Digest(ImageOf(again)));
+  EXPECT_EQ("", Shell("ls /dev/mapper | grep restore").output);
+  ExpectKept(again);
+}
+
+// Keys are added and removed while the volume is staged; the last key that one has is not removed.
+TEST_F(Headers, KeysAddedAndRemovedByHand) {
+  const Volume volume = Used("one");
+  const std::string two(64, '2');
+  ASSERT_CODE(OK, Stage(volume));
+  EXPECT_THAT(MustDo(fmt::format("key add {} --key-file {} --new-key-file {} --random", volume.id,
+                                 KeyFile("one"), KeyFile(two))),
+              HasSubstr("keyslot 1"));
+  EXPECT_TRUE(Opens(volume, two));
+  const std::string remove = "key remove " + volume.id + " --keyslot ";
+  ExpectRefused(remove + "1 --key-file " + KeyFile(two), "nothing was removed");
+  ExpectRefused(remove + "0 --key-file " + KeyFile("wrong"), "no keyslot");
+  MustDo(remove + "0 --key-file " + KeyFile(two));
+  EXPECT_FALSE(Opens(volume, "one"));
+  EXPECT_TRUE(Opens(volume, two));
+  EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
+}
+
+// Without a key, everything that the header says in clear.
+TEST_F(Headers, InspectNeedsNoKey) {
+  Volume volume = NewVolume();
+  volume.secrets = QuickSecret("the key");
+  volume.secrets["CRYPTO_KEY_ID"] = "2026-11";
+  ASSERT_CODE(OK, Create(volume, 32 << 20));
+  ASSERT_CODE(OK, Stage(volume));
+  const auto header = nlohmann::json::parse(MustDo("header inspect --json " + volume.id));
+  EXPECT_EQ(2, header["version"]);
+  EXPECT_EQ("good", header["secondary"]);
+  EXPECT_EQ("aes-xts-plain64", header["cipher"]);
+  EXPECT_EQ(1000, header["keyslots"][0]["iterations"]);
+  EXPECT_EQ("ready", header["token"]["state"]);
+  EXPECT_EQ("2026-11", header["token"]["key_id"]);
+  EXPECT_THAT(MustDo("header inspect " + volume.id), HasSubstr("2026-11"));
+  EXPECT_THAT(MustDo("key list " + volume.id), HasSubstr("pbkdf2"));
+  const auto volumes = nlohmann::json::parse(MustDo("volumes --json"));
+  ASSERT_EQ(1u, volumes.size());
+  EXPECT_EQ("2026-11", volumes[0]["key_id"]);
+  EXPECT_EQ(true, volumes[0]["attached"]);
+  EXPECT_THAT(MustDo("volumes"), HasSubstr(volume.id));
+}
+
+// A device that belonged to another volume is this one's from then on.
+TEST_F(Headers, AdoptChangesTheOwner) {
+  Volume old = StaticVolume(NewDevice(48 << 20), "static-old");
+  old.secrets = QuickSecret("the key");
+  ASSERT_CODE(OK, Stage(old));
+  WriteFile(old.staging + "/file", "kept");
+  ASSERT_CODE(OK, Unstage(old));
+  Volume mine = old;
+  mine.id = "static-new";
+  EXPECT_CODE(FAILED_PRECONDITION, Stage(mine));
+  const std::string adopt =
+      "adopt static-new --device " + old.context.at("device") + " --key-file ";
+  ExpectRefused(adopt + KeyFile("wrong"), "no keyslot");
+  MustDo(adopt + KeyFile("the key"));
+  ExpectKept(mine);
+  EXPECT_CODE(FAILED_PRECONDITION, Stage(old));
+}
+
+}  // namespace
+}  // namespace cryptvol::vm

@@ -1,0 +1,191 @@
+// Replacing a volume's key by changing its Secret, between stages and while a pod runs.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "driver_fixture.h"
+
+namespace cryptvol::vm {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class Rotation : public DriverTest {
+ protected:
+  // The Secret as its owner changes it: the new key, and the old one beside it.
+  static StringMap Replaced(const std::string& current, const std::string& previous) {
+    StringMap secret = QuickSecret(current);
+    secret["CRYPTO_KEY_PREVIOUS_VALUE"] = previous;
+    return secret;
+  }
+
+  // By stock cryptsetup, on the image.
+  bool Opens(const Volume& volume, const std::string& key) {
+    return Shell("cryptsetup open --test-passphrase --key-file " + KeyFile(key) + " " +
+                 ImageOf(volume))
+               .status == 0;
+  }
+  bool SoonOpens(const Volume& volume, const std::string& key, bool expected) {
+    for (int i = 0; i < 150; ++i) {
+      if (Opens(volume, key) == expected) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    return false;
+  }
+
+  Volume Used(const std::string& key) {
+    Volume volume = NewVolume();
+    volume.secrets = QuickSecret(key);
+    EXPECT_CODE(OK, Create(volume));
+    EXPECT_CODE(OK, Stage(volume));
+    WriteFile(volume.staging + "/file", "kept");
+    return volume;
+  }
+};
+
+// The next stage after a change opens with the previous key and leaves the current one alone able
+// to open; the data is as it was.
+TEST_F(Rotation, AtStage) {
+  Volume volume = Used("old");
+  ASSERT_CODE(OK, Unstage(volume));
+  volume.secrets = Replaced("new", "old");
+  ASSERT_CODE(OK, Stage(volume));
+  EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
+  EXPECT_TRUE(Opens(volume, "new"));
+  EXPECT_FALSE(Opens(volume, "old"));
+  EXPECT_THAT(driver_->log(), HasSubstr("destroyed the keyslot of a previous key"));
+  ASSERT_CODE(OK, Unstage(volume));
+
+  volume.secrets = QuickSecret("new");
+  EXPECT_CODE(OK, Stage(volume));
+  ASSERT_CODE(OK, Unstage(volume));
+  volume.secrets = QuickSecret("old");
+  EXPECT_CODE(UNAUTHENTICATED, Stage(volume));
+}
+
+// The token keeps the id of the key that opens the volume, and the error for a wrong one names it.
+TEST_F(Rotation, TheErrorNamesTheKeyThatIsMissing) {
+  Volume volume = Used("old");
+  ASSERT_CODE(OK, Unstage(volume));
+  volume.secrets = Replaced("new", "old");
+  volume.secrets["CRYPTO_KEY_ID"] = "2026-11";
+  ASSERT_CODE(OK, Stage(volume));
+  ASSERT_CODE(OK, Unstage(volume));
+  volume.secrets = QuickSecret("another");
+  const grpc::Status status = Stage(volume);
+  EXPECT_EQ(grpc::StatusCode::UNAUTHENTICATED, status.error_code());
+  EXPECT_THAT(status.error_message(), HasSubstr("\"2026-11\""));
+}
+
+// A pod goes on while its volume's key is replaced: the repeated NodePublishVolume succeeds at once,
+// nothing is mounted again, an open file stays usable.
+TEST_F(Rotation, WhileAPodRuns) {
+  Volume volume = Used("old");
+  volume.publish_secrets = QuickSecret("old");
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  const std::string mounts = MustRun("grep cryptvol /proc/self/mountinfo");
+  const Background pod("sleep 1000 >" + path("pod/open"));
+
+  volume.publish_secrets = Replaced("new", "old");
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  ASSERT_TRUE(SoonOpens(volume, "old", false)) << driver_->log();
+  EXPECT_TRUE(Opens(volume, "new"));
+  EXPECT_EQ(mounts, MustRun("grep cryptvol /proc/self/mountinfo"));
+  WriteFile(path("pod/file"), "written after");
+  EXPECT_EQ("written after", ReadFile(path("pod/file")));
+  EXPECT_CODE(OK, Publish(volume, path("pod")));
+}
+
+// A block volume is no different.
+TEST_F(Rotation, WhileAPodUsesABlockVolume) {
+  Volume volume = NewVolume();
+  volume.block = true;
+  volume.secrets = QuickSecret("old");
+  ASSERT_CODE(OK, Create(volume, 8 << 20));
+  ASSERT_CODE(OK, Stage(volume));
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  volume.publish_secrets = Replaced("new", "old");
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  ASSERT_TRUE(SoonOpens(volume, "old", false)) << driver_->log();
+  EXPECT_TRUE(Opens(volume, "new"));
+}
+
+// After a restart the driver does not know what the volume is in line with: it finds out by itself.
+TEST_F(Rotation, AfterTheDriverWasRestarted) {
+  Volume volume = Used("old");
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  driver_->Kill();
+  driver_->Start();
+  volume.publish_secrets = Replaced("new", "old");
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  ASSERT_TRUE(SoonOpens(volume, "old", false)) << driver_->log();
+  EXPECT_TRUE(Opens(volume, "new"));
+}
+
+// A Secret that opens nothing, or is none, disturbs neither the pod nor the volume's keys.
+TEST_F(Rotation, AUselessSecretDisturbsNothing) {
+  Volume volume = Used("old");
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  volume.publish_secrets = QuickSecret("another");
+  EXPECT_CODE(OK, Publish(volume, path("pod")));
+  volume.publish_secrets = {{"CRYPTO_KEY_VALUE", ""}};
+  EXPECT_CODE(OK, Publish(volume, path("pod")));
+  for (int i = 0;
+       i < 100 && driver_->log().find("could not be brought in line") == std::string::npos; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+  EXPECT_THAT(driver_->log(), HasSubstr("could not be brought in line with its Secret"));
+  EXPECT_THAT(driver_->log(), HasSubstr("is of no use"));
+  EXPECT_TRUE(Opens(volume, "old"));
+  EXPECT_FALSE(Opens(volume, "another"));
+  EXPECT_CODE(OK, Unpublish(volume, path("pod")));
+  EXPECT_CODE(OK, Unstage(volume));
+}
+
+// A keyslot that somebody else made is nobody's to destroy.
+TEST_F(Rotation, KeepsForeignKeyslots) {
+  Volume volume = Used("old");
+  ASSERT_CODE(OK, Unstage(volume));
+  MustRun("cryptsetup luksAddKey --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file " +
+          KeyFile("old") + " " + ImageOf(volume) + " " + KeyFile("the administrator's"));
+  volume.secrets = Replaced("new", "old");
+  ASSERT_CODE(OK, Stage(volume));
+  EXPECT_TRUE(Opens(volume, "the administrator's"));
+  EXPECT_TRUE(Opens(volume, "new"));
+  EXPECT_FALSE(Opens(volume, "old"));
+}
+
+// Staged read-only, the header is not written to.
+TEST_F(Rotation, NotOnAReadOnlyStage) {
+  Volume volume = Used("old");
+  ASSERT_CODE(OK, Unstage(volume));
+  const std::string before = Digest(ImageOf(volume));
+  volume.secrets = Replaced("new", "old");
+  volume.mode = ::csi::v1::VolumeCapability::AccessMode::SINGLE_NODE_READER_ONLY;
+  ASSERT_CODE(OK, Stage(volume));
+  ASSERT_CODE(OK, Unstage(volume));
+  EXPECT_EQ(before, Digest(ImageOf(volume)));
+  EXPECT_THAT(driver_->log(), Not(HasSubstr("destroyed")));
+}
+
+// LUKS1, as older peers made it, rotates too.
+TEST_F(Rotation, OfLuks1) {
+  const std::string device = NewDevice(32 << 20);
+  MustRun(
+      "cryptsetup luksFormat --batch-mode --type luks1 --pbkdf-force-iterations 1000 --key-file " +
+      KeyFile("old") + " " + device);
+  Volume volume = StaticVolume(device);
+  volume.block = true;
+  volume.secrets = Replaced("new", "old");
+  ASSERT_CODE(OK, Stage(volume));
+  const std::string test = "cryptsetup open --test-passphrase " + device + " --key-file ";
+  EXPECT_EQ(0, Shell(test + KeyFile("new")).status) << driver_->log();
+  EXPECT_NE(0, Shell(test + KeyFile("old")).status);
+}
+
+}  // namespace
+}  // namespace cryptvol::vm
