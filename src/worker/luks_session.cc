@@ -437,16 +437,4 @@ absl::Status LuksSession::StoreToken(const luks::VolumeToken& token) {
   return ReadHeaderAgain();
 }
 
-void LuksSession::WarmUp() {
-  CaptureCryptLog();
-  auto file = NewHeaderFile();
-  if (!file.ok()) return;
-  crypt_device* raw = nullptr;
-  if (crypt_init(&raw, fmt::format("/proc/self/fd/{}", file->get()).c_str()) < 0) return;
-  const CryptDevice device(raw);
-  // Fails, there being no header; but its cryptographic backend is ready then.
-  crypt_load(device.get(), CRYPT_LUKS2, nullptr);
-  TakeCryptLog();
-}
-
 }  // namespace cryptvol::worker

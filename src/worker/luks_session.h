@@ -35,9 +35,6 @@ class LuksSession {
   absl::StatusOr<volume::HeaderSummary> LoadHeaderFile(const std::string& file);
   absl::Status RestoreHeader();
 
-  // Loads what the first unlock would have to (OpenSSL and its tables), while nobody waits.
-  static void WarmUp();
-
  private:
   using CryptDevice = Handle<crypt_device, crypt_free>;
 

@@ -8,6 +8,7 @@
 #include "base/secret_bytes.h"
 #include "worker/dispatcher.h"
 #include "worker/protocol.h"
+#include "worker/warm_up.h"
 
 namespace cryptvol::worker {
 namespace {
@@ -38,7 +39,7 @@ int main(int argc, char** /*argv*/) {
     return 2;
   }
   if (absl::Status status = ForbidCoreDumps(); !status.ok()) return 1;
-  worker::LuksSession::WarmUp();
+  worker::WarmUp();
   // Not by way of exit(): what libraries tidy up then costs as much as a small operation.
   ::_exit(worker::Serve());
 }
