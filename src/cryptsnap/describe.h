@@ -1,0 +1,23 @@
+// Backups as they are shown: to people, escaped, and to scripts, as JSON.
+#ifndef CRYPTVOL_CRYPTSNAP_DESCRIBE_H_
+#define CRYPTVOL_CRYPTSNAP_DESCRIBE_H_
+
+#include <string>
+
+#include "cryptsnap/json_output.h"
+#include "snapshot/catalog.h"
+#include "snapshot/manifest.h"
+
+namespace cryptvol::cryptsnap {
+
+// A manifest with a backup's record.
+Json BackupJson(const snapshot::Manifest& manifest);
+Json EntryJson(const snapshot::Entry& entry);
+Json AlarmJson(const snapshot::Alarm& alarm);
+
+// "20261122T...age (prod, etcd, revision 42, 1.2 GiB)"
+std::string BackupText(const snapshot::Manifest& manifest);
+
+}  // namespace cryptvol::cryptsnap
+
+#endif  // CRYPTVOL_CRYPTSNAP_DESCRIBE_H_

@@ -1,0 +1,50 @@
+#include "cryptsnap/input.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/status.h"
+#include "cryptsnap/exit_status.h"
+
+namespace cryptvol::cryptsnap {
+
+void EnlargePipe(int fd) {
+  constexpr int kPipeBytes = 1 << 20;
+  // Beyond the user's limit the pipe stays as it is: it works all the same.
+  struct stat info;
+  if (::fstat(fd, &info) == 0 && S_ISFIFO(info.st_mode)) ::fcntl(fd, F_SETPIPE_SZ, kPipeBytes);
+}
+
+absl::StatusOr<std::unique_ptr<Input>> Input::Open(const std::string& path) {
+  if (path.empty() || path == "-") {
+    UniqueFd fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+    if (!fd.valid()) return ErrnoStatus(errno, "read standard input");
+    return std::make_unique<Input>(std::move(fd), "standard input");
+  }
+  CV_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDONLY | O_NOCTTY));
+  return std::make_unique<Input>(std::move(fd), path);
+}
+
+Input::Input(UniqueFd fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {
+  EnlargePipe(fd_.get());
+  if (::fstat(fd_.get(), &stat_) != 0 || !S_ISREG(stat_.st_mode)) return;
+  const off_t at = ::lseek(fd_.get(), 0, SEEK_CUR);
+  if (at >= 0 && at <= stat_.st_size) size_ = static_cast<uint64_t>(stat_.st_size - at);
+  ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
+}
+
+absl::StatusOr<size_t> Input::Read(std::span<uint8_t> buffer) {
+  const ssize_t got = TEMP_FAILURE_RETRY(::read(fd_.get(), buffer.data(), buffer.size()));
+  if (got >= 0) return static_cast<size_t>(got);
+  // A failing disk is not a wrong key, wherever it shows.
+  return WithExitStatus(ErrnoStatus(errno, "read " + name_), ExitStatus::kOther);
+}
+
+bool Input::IsSameFile(const struct stat& other) const {
+  return S_ISREG(other.st_mode) && stat_.st_dev == other.st_dev && stat_.st_ino == other.st_ino;
+}
+
+}  // namespace cryptvol::cryptsnap

@@ -1,0 +1,173 @@
+#include "snapshot/chain_checks.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "base/status.h"
+
+namespace cryptvol::snapshot {
+namespace {
+
+void Raise(Chain& chain, Alarm::Kind kind, uint64_t sequence, std::string message) {
+  chain.alarms.push_back(
+      {.kind = kind,
+       .writer = chain.writer,
+       .sequence = sequence,
+       .message = fmt::format("entry {} of key {}: {}", sequence, chain.writer, message)});
+}
+
+void MarkRemoved(Chain& chain) {
+  const std::vector<SequenceRange> absent = AbsentOf(chain);
+  for (Entry& entry : chain.entries) {
+    if (!Contains(absent, entry.sequence)) continue;
+    entry.state = EntryState::kRemoved;
+    entry.problem = "pruned";
+  }
+}
+
+void RaiseByState(Chain& chain) {
+  for (const Entry& entry : chain.entries) {
+    const auto raise = [&](Alarm::Kind kind) { Raise(chain, kind, entry.sequence, entry.problem); };
+    switch (entry.state) {
+      case EntryState::kBadSignature:
+        raise(Alarm::Kind::kBadSignature);
+        break;
+      case EntryState::kMalformed:
+        raise(Alarm::Kind::kMalformed);
+        break;
+      case EntryState::kPayloadMissing:
+        raise(Alarm::Kind::kPayloadMissing);
+        break;
+      case EntryState::kPayloadAltered:
+        raise(Alarm::Kind::kPayloadAltered);
+        break;
+      case EntryState::kGood:
+      case EntryState::kIncomplete:
+      case EntryState::kRemoved:
+        break;
+    }
+  }
+}
+
+// One alarm for each run of missing sequences.
+void RaiseGap(Chain& chain, const std::vector<SequenceRange>& absent, uint64_t first,
+              uint64_t last) {
+  for (uint64_t from = first; from <= last;) {
+    const auto range =
+        std::ranges::find_if(absent, [&](const SequenceRange& r) { return r.last >= from; });
+    if (range != absent.end() && range->first <= from) {
+      from = range->last + 1;
+      continue;
+    }
+    const uint64_t to = range == absent.end() ? last : std::min(last, range->first - 1);
+    Raise(chain, Alarm::Kind::kGap, from,
+          fmt::format("entries {} to {} are missing, and no prune entry says that they were "
+                      "removed: somebody deleted them; look into the bucket's older versions",
+                      from, to));
+    from = to + 1;
+  }
+}
+
+// What follows the last signed entry proves nothing: anybody may have put it there.
+void RaiseGaps(Chain& chain) {
+  const Entry* head = chain.head();
+  if (head == nullptr) return;
+  const uint64_t end = head->sequence;
+  const std::vector<SequenceRange> absent = AbsentOf(chain);
+  std::vector<uint64_t> present;
+  for (const Entry& entry : chain.entries) present.push_back(entry.sequence);
+  uint64_t expected = 1;
+  for (const uint64_t sequence : present) {
+    if (sequence > end) break;
+    if (sequence > expected) RaiseGap(chain, absent, expected, sequence - 1);
+    expected = sequence + 1;
+  }
+}
+
+void CheckLink(Chain& chain, const Entry& before, const Entry& entry) {
+  const PreviousEntry& previous = *entry.manifest->previous;
+  if (before.manifest_sha256 != previous.manifest_sha256) {
+    Raise(chain, Alarm::Kind::kFork, entry.sequence,
+          fmt::format("it follows another entry {} than the one that is there: one of the two was "
+                      "replaced, or two writers use one key on a store that replaces files",
+                      before.sequence));
+  } else if (before.state == EntryState::kIncomplete && previous.was_signed) {
+    Raise(chain, Alarm::Kind::kSignatureMissing, before.sequence,
+          "its signature was there when the next entry was written, and is gone: somebody deleted "
+          "it");
+  }
+}
+
+void CheckLinks(Chain& chain) {
+  for (size_t i = 1; i < chain.entries.size(); ++i) {
+    const Entry& before = chain.entries[i - 1];
+    const Entry& entry = chain.entries[i];
+    if (!entry.manifest || before.sequence + 1 != entry.sequence) continue;
+    if (before.state == EntryState::kRemoved) continue;  // what is left of it does not count
+    CheckLink(chain, before, entry);
+  }
+}
+
+void CheckTimes(Chain& chain) {
+  Entry* before = nullptr;
+  for (Entry& entry : chain.entries) {
+    if (!entry.manifest) continue;
+    if (before != nullptr && entry.manifest->time < before->manifest->time) {
+      before->time_out_of_order = entry.time_out_of_order = true;
+      Raise(chain, Alarm::Kind::kTimeOutOfOrder, entry.sequence,
+            fmt::format("it says {}, and entry {} before it says {}: a clock was wrong; prune "
+                        "counts neither",
+                        FormatTimestamp(entry.manifest->time), before->sequence,
+                        FormatTimestamp(before->manifest->time)));
+    }
+    before = &entry;
+  }
+}
+
+}  // namespace
+
+const Entry* Chain::head() const {
+  const auto last = std::find_if(entries.rbegin(), entries.rend(),
+                                 [](const Entry& entry) { return entry.manifest.has_value(); });
+  return last == entries.rend() ? nullptr : &*last;
+}
+
+std::vector<SequenceRange> AbsentOf(const Chain& chain) {
+  for (auto entry = chain.entries.rbegin(); entry != chain.entries.rend(); ++entry) {
+    if (entry->manifest && entry->manifest->prune() != nullptr) {
+      return entry->manifest->prune()->absent;
+    }
+  }
+  return {};
+}
+
+bool Contains(const std::vector<SequenceRange>& ranges, uint64_t sequence) {
+  return std::ranges::any_of(ranges, [sequence](const SequenceRange& range) {
+    return range.first <= sequence && sequence <= range.last;
+  });
+}
+
+std::vector<SequenceRange> MergeRanges(std::vector<SequenceRange> ranges,
+                                       const std::vector<SequenceRange>& more) {
+  ranges.insert(ranges.end(), more.begin(), more.end());
+  std::ranges::sort(ranges, {}, &SequenceRange::first);
+  std::vector<SequenceRange> merged;
+  for (const SequenceRange& range : ranges) {
+    if (!merged.empty() && range.first <= merged.back().last + 1) {
+      merged.back().last = std::max(merged.back().last, range.last);
+    } else {
+      merged.push_back(range);
+    }
+  }
+  return merged;
+}
+
+void JudgeChain(Chain& chain) {
+  MarkRemoved(chain);
+  RaiseByState(chain);
+  RaiseGaps(chain);
+  CheckLinks(chain);
+  CheckTimes(chain);
+}
+
+}  // namespace cryptvol::snapshot

@@ -1,0 +1,27 @@
+// What the entries of a chain say about each other: docs/format.md, "Reading".
+#ifndef CRYPTVOL_SNAPSHOT_CHAIN_CHECKS_H_
+#define CRYPTVOL_SNAPSHOT_CHAIN_CHECKS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "snapshot/catalog.h"
+
+namespace cryptvol::snapshot {
+
+// Sets kRemoved and time_out_of_order, and adds the alarms. Entries ascend, and have the states that
+// each of them has by itself. Pure.
+void JudgeChain(Chain& chain);
+
+// What the newest prune entry that counts lets be absent; empty when there is none.
+std::vector<SequenceRange> AbsentOf(const Chain& chain);
+
+bool Contains(const std::vector<SequenceRange>& ranges, uint64_t sequence);
+
+// Ascending, apart, with `more` in them.
+std::vector<SequenceRange> MergeRanges(std::vector<SequenceRange> ranges,
+                                       const std::vector<SequenceRange>& more);
+
+}  // namespace cryptvol::snapshot
+
+#endif  // CRYPTVOL_SNAPSHOT_CHAIN_CHECKS_H_

@@ -1,0 +1,141 @@
+#include "snapshot/chain_writer.h"
+
+#include <functional>
+
+#include "base/status.h"
+#include "minisign/signature.h"
+#include "s3/digest.h"
+#include "s3/text.h"
+#include "snapshot/entry_reader.h"
+
+namespace cryptvol::snapshot {
+namespace {
+
+// Signatures that are none, and sequences that are taken: more of either is no accident.
+constexpr size_t kMaxTries = 1000;
+constexpr char kTrustedComment[] = "cryptsnap";
+
+}  // namespace
+
+// Whether this entry is signed by the key; then it is the head.
+absl::StatusOr<bool> ChainWriter::TakeHead(uint64_t sequence) {
+  const auto text = target_.Read(FileName::Manifest(writer_, sequence), kMaxManifestBytes);
+  const auto signature = target_.Read(FileName::Signature(writer_, sequence), kMaxSignatureBytes);
+  for (const absl::Status& status : {text.status(), signature.status()}) {
+    if (absl::IsNotFound(status) || absl::IsResourceExhausted(status)) return false;
+    CV_RETURN_IF_ERROR(status);
+  }
+  if (!CheckSignature(key_.public_key, *text, *signature).ok()) return false;
+  CV_ASSIGN_OR_RETURN(const Manifest manifest, ParseManifest(*text));
+  if (manifest.writer != writer_ || manifest.sequence != sequence) return false;
+  if (manifest.target != target_name_) {
+    return FailedPrecondition(
+        "the chain of key {} was written to {}, and this is {}: if all of it was moved here, say "
+        "so with --written-to; else use another key, one for each target",
+        writer_, s3::Escaped(manifest.target), target_name_);
+  }
+  head_ = {.sequence = sequence, .manifest_sha256 = Sha256Text(*text), .was_signed = true};
+  head_time_ = manifest.time;
+  return true;
+}
+
+absl::Status ChainWriter::FindHead() {
+  CV_ASSIGN_OR_RETURN(const Listing listing, target_.List());
+  std::set<uint64_t> manifests;
+  std::set<uint64_t, std::greater<>> signatures;
+  for (const ListedFile& file : listing.files) {
+    if (file.name.writer() != writer_) continue;
+    if (file.name.kind() == FileName::Kind::kManifest) manifests.insert(file.name.sequence());
+    if (file.name.kind() == FileName::Kind::kSignature) signatures.insert(file.name.sequence());
+  }
+  CV_RETURN_IF_ERROR(FindSigned(signatures));
+  for (uint64_t next = NextSequence(); manifests.contains(next); next = NextSequence()) {
+    CV_RETURN_IF_ERROR(PassOver(next));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChainWriter::FindSigned(const std::set<uint64_t, std::greater<>>& sequences) {
+  size_t tries = 0;
+  for (const uint64_t sequence : sequences) {
+    if (++tries > kMaxTries) {
+      return MakeStatus(absl::StatusCode::kDataLoss,
+                        "find the end of the chain of key {} in {}: the last {} signatures are not "
+                        "this key's; is it the right key file? else somebody put them there",
+                        writer_, target_.name(), kMaxTries);
+    }
+    CV_ASSIGN_OR_RETURN(const bool found, TakeHead(sequence));
+    if (found) return absl::OkStatus();
+    warnings_.push_back(
+        fmt::format("entry {} of key {} has a signature that is not this key's: run verify",
+                    sequence, writer_));
+  }
+  return absl::OkStatus();
+}
+
+// An entry that another writer just made, or that a crash left without a signature.
+absl::Status ChainWriter::PassOver(uint64_t sequence) {
+  const FileName name = FileName::Manifest(writer_, sequence);
+  const absl::StatusOr<std::string> text = target_.Read(name, kMaxManifestBytes);
+  if (absl::IsResourceExhausted(text.status())) {
+    return FailedPrecondition(
+        "add an entry to the chain of key {}: the next one's place is taken by {}, which is no "
+        "manifest; remove that file, and find out who put it there",
+        writer_, name.path());
+  }
+  CV_RETURN_IF_ERROR(text);
+  const auto signature = target_.Read(FileName::Signature(writer_, sequence), kMaxSignatureBytes);
+  if (!absl::IsNotFound(signature.status())) CV_RETURN_IF_ERROR(signature);
+  head_ = {
+      .sequence = sequence, .manifest_sha256 = Sha256Text(*text), .was_signed = signature.ok()};
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ChainWriter::CreateManifest(Manifest& draft) {
+  for (size_t i = 0; i < kMaxTries; ++i) {
+    draft.sequence = NextSequence();
+    draft.previous = head_;
+    CV_ASSIGN_OR_RETURN(std::string text, SerializeManifest(draft));
+    const FileName name = FileName::Manifest(writer_, draft.sequence);
+    const absl::Status created = target_.Create(name, text);
+    if (created.ok()) return text;
+    if (!absl::IsAlreadyExists(created)) return created;
+    CV_RETURN_IF_ERROR(PassOver(draft.sequence));
+  }
+  return FailedPrecondition(
+      "add an entry to the chain of key {}: {} sequences in a row are taken; run prune to remove "
+      "what failed saves left",
+      writer_, kMaxTries);
+}
+
+absl::Status ChainWriter::CreateSignature(const Manifest& manifest, std::string_view text) {
+  CV_ASSIGN_OR_RETURN(const minisign::Digest digest, minisign::Blake2b512(s3::AsBytes(text)));
+  CV_ASSIGN_OR_RETURN(const minisign::Signature signature,
+                      minisign::Sign(key_, digest, {.trusted = kTrustedComment}));
+  may_be_signed_ = true;
+  const FileName name = FileName::Signature(writer_, manifest.sequence);
+  return target_.Create(name, minisign::SerializeSignature(signature));
+}
+
+absl::StatusOr<ChainWriter::Appended> ChainWriter::Append(Manifest draft) {
+  may_be_signed_ = false;
+  draft.target = target_name_;
+  draft.writer = writer_;
+  draft.time = clock_();
+  if (head_ && draft.time < head_time_) {
+    warnings_.push_back(fmt::format(
+        "the entry before is dated {}, later than now: a clock is or was wrong; set it, since "
+        "prune counts neither of the two",
+        FormatTimestamp(head_time_)));
+  }
+  CV_ASSIGN_OR_RETURN(const std::string text, CreateManifest(draft));
+  CV_RETURN_IF_ERROR(CreateSignature(draft, text));
+  Appended appended{.manifest = std::move(draft), .manifest_sha256 = Sha256Text(text)};
+  head_ = {.sequence = appended.manifest.sequence,
+           .manifest_sha256 = appended.manifest_sha256,
+           .was_signed = true};
+  head_time_ = appended.manifest.time;
+  return appended;
+}
+
+}  // namespace cryptvol::snapshot

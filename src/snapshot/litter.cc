@@ -1,0 +1,96 @@
+#include "snapshot/litter.h"
+
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "base/status.h"
+#include "snapshot/chain_checks.h"
+#include "snapshot/parallel.h"
+
+namespace cryptvol::snapshot {
+namespace {
+
+// All manifests but the writer's of these sequences.
+std::vector<FileName> ManifestsBut(const Listing& listing, const std::string& writer,
+                                   const std::set<uint64_t>& sequences) {
+  std::vector<FileName> manifests;
+  for (const ListedFile& file : listing.files) {
+    if (file.name.kind() != FileName::Kind::kManifest) continue;
+    const bool left_out = file.name.writer() == writer && sequences.contains(file.name.sequence());
+    if (!left_out) manifests.push_back(file.name);
+  }
+  return manifests;
+}
+
+absl::Status AddObject(Target& target, const FileName& name, std::mutex& mutex,
+                       std::set<std::string>& objects) {
+  const auto text = target.Read(name, kMaxManifestBytes);
+  if (absl::IsNotFound(text.status()) || absl::IsResourceExhausted(text.status())) {
+    return absl::OkStatus();
+  }
+  CV_RETURN_IF_ERROR(text);
+  const auto manifest = ParseManifest(*text);
+  if (!manifest.ok() || manifest->backup() == nullptr) return absl::OkStatus();
+  const std::lock_guard lock(mutex);
+  objects.insert(manifest->backup()->object);
+  return absl::OkStatus();
+}
+
+// What they say is in them, whoever wrote that.
+absl::StatusOr<std::set<std::string>> ReadObjects(Target& target,
+                                                  const std::vector<FileName>& manifests) {
+  std::mutex mutex;
+  std::set<std::string> objects;
+  const absl::Status read = InParallel(
+      manifests.size(), [&](size_t i) { return AddObject(target, manifests[i], mutex, objects); });
+  CV_RETURN_IF_ERROR(read);
+  return objects;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<FileName>> FindOrphans(Target& target, const Listing& listing,
+                                                  const Chain& chain,
+                                                  const std::vector<Entry>& incomplete,
+                                                  Timestamp before) {
+  std::set<std::string> known;
+  std::set<uint64_t> looked_at;
+  for (const Entry& entry : incomplete) looked_at.insert(entry.sequence);
+  for (const Entry& entry : chain.entries) {
+    if (!entry.manifest) continue;
+    looked_at.insert(entry.sequence);
+    if (entry.manifest->backup() != nullptr) known.insert(entry.manifest->backup()->object);
+  }
+  CV_ASSIGN_OR_RETURN(const std::set<std::string> more,
+                      ReadObjects(target, ManifestsBut(listing, chain.writer, looked_at)));
+  known.insert(more.begin(), more.end());
+  std::vector<FileName> orphans;
+  for (const ListedFile& file : listing.files) {
+    const bool payload = file.name.kind() == FileName::Kind::kPayload;
+    if (payload && file.modified < before && !known.contains(file.name.object())) {
+      orphans.push_back(file.name);
+    }
+  }
+  return orphans;
+}
+
+std::vector<FileName> FindRemains(const Listing& listing, const Chain& chain) {
+  const std::vector<SequenceRange> absent = AbsentOf(chain);
+  std::set<std::string> objects;
+  for (const Entry& entry : chain.entries) {
+    if (!entry.manifest || entry.manifest->prune() == nullptr) continue;
+    for (const Removal& removal : entry.manifest->prune()->removes) objects.insert(removal.object);
+  }
+  std::vector<FileName> remains;
+  for (const ListedFile& file : listing.files) {
+    const bool removed =
+        file.name.kind() == FileName::Kind::kPayload
+            ? objects.contains(file.name.object())
+            : file.name.writer() == chain.writer && Contains(absent, file.name.sequence());
+    if (removed) remains.push_back(file.name);
+  }
+  return remains;
+}
+
+}  // namespace cryptvol::snapshot

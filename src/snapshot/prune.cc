@@ -1,0 +1,218 @@
+#include "snapshot/prune.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/status.h"
+#include "snapshot/chain_checks.h"
+#include "snapshot/chain_writer.h"
+#include "snapshot/litter.h"
+
+namespace cryptvol::snapshot {
+namespace {
+
+// In one prune entry, so that it stays below kMaxManifestBytes.
+constexpr size_t kMaxRemovals = 1000;
+
+// What makes it unknown which entries there were; the other alarms are of single backups.
+bool ForbidsPruning(const Alarm& alarm) {
+  switch (alarm.kind) {
+    case Alarm::Kind::kGap:
+    case Alarm::Kind::kFork:
+    case Alarm::Kind::kSignatureMissing:
+    case Alarm::Kind::kBadSignature:
+    case Alarm::Kind::kMalformed:
+    case Alarm::Kind::kRollback:
+      return true;
+    case Alarm::Kind::kPayloadMissing:
+    case Alarm::Kind::kPayloadAltered:
+    case Alarm::Kind::kTimeOutOfOrder:
+      return false;
+  }
+  return true;
+}
+
+absl::Status CheckChain(const Chain& chain) {
+  for (const Alarm& alarm : chain.alarms) {
+    if (!ForbidsPruning(alarm)) continue;
+    return FailedPrecondition("prune: nothing was removed, since the chain is not sound: {}",
+                              alarm.message);
+  }
+  return absl::OkStatus();
+}
+
+// In the order of docs/format.md: what is left when this is interrupted never counts.
+absl::Status RemoveEntry(Target& target, const Entry& entry) {
+  CV_RETURN_IF_ERROR(target.Remove(FileName::Signature(entry.writer, entry.sequence)));
+  CV_RETURN_IF_ERROR(target.Remove(FileName::Manifest(entry.writer, entry.sequence)));
+  if (!entry.manifest || entry.manifest->backup() == nullptr) return absl::OkStatus();
+  return target.Remove(FileName::Payload(entry.manifest->backup()->object));
+}
+
+class Pruner {
+ public:
+  Pruner(Target& target, const PruneOptions& options)
+      : target_(target),
+        options_(options),
+        writer_(target, *options.signing_key, options.written_to, options.clock),
+        before_(options.clock() - options.abort_after) {}
+
+  absl::StatusOr<PruneResult> Run() {
+    CV_RETURN_IF_ERROR(ReadChain());
+    CV_RETURN_IF_ERROR(CheckChain(chain_));
+    CV_ASSIGN_OR_RETURN(listing_, target_.List());
+    ChooseBackups();
+    ChooseIncomplete();
+    ChooseOldPruneEntries();
+    CV_RETURN_IF_ERROR(RemoveEntries());
+    CV_RETURN_IF_ERROR(RemoveLitter());
+    CV_ASSIGN_OR_RETURN(result_.uploads, target_.AbortAbandoned(before_, options_.dry_run));
+    std::ranges::copy(writer_.warnings(), std::back_inserter(result_.warnings));
+    return std::move(result_);
+  }
+
+ private:
+  absl::Status ReadChain() {
+    const Trust trust{.keys = {options_.signing_key->public_key},
+                      .no_verify = false,
+                      .written_to = options_.written_to};
+    CV_ASSIGN_OR_RETURN(Catalog catalog, ReadCatalog(target_, trust));
+    chain_ = std::move(catalog.chains.front());
+    return absl::OkStatus();
+  }
+
+  // Those that retention counts, by what they are of.
+  void ChooseBackups() {
+    std::map<std::pair<std::string, Kind>, std::vector<const Entry*>> groups;
+    for (const Entry& entry : chain_.entries) {
+      if (!entry.IsBackup()) continue;
+      const bool counts = !entry.time_out_of_order &&
+                          (options_.cluster.empty() || entry.manifest->cluster == options_.cluster);
+      if (counts) {
+        groups[{entry.manifest->cluster, entry.manifest->kind()}].push_back(&entry);
+      } else {
+        result_.kept.push_back(entry);
+      }
+    }
+    for (const auto& [key, entries] : groups) ApplyPolicy(entries);
+  }
+
+  void ApplyPolicy(const std::vector<const Entry*>& entries) {
+    std::vector<Timestamp> times;
+    for (const Entry* entry : entries) times.push_back(entry->manifest->time);
+    const std::vector<bool> kept = ChooseKept(times, options_.policy);
+    for (size_t i = 0; i < entries.size(); ++i) {
+      const bool keep = kept[i] || options_.policy.empty();
+      (keep ? result_.kept : result_.removed).push_back(*entries[i]);
+    }
+  }
+
+  // The entry that records what is removed will stand behind this sequence: it passes over what
+  // stands directly behind the last signed one. What lies farther has no part in the chain.
+  uint64_t LastPassed() const {
+    const Entry* head = chain_.head();
+    uint64_t last = head != nullptr ? head->sequence : 0;
+    for (const Entry& entry : chain_.entries) last += entry.sequence == last + 1 ? 1 : 0;
+    return last;
+  }
+
+  void ChooseIncomplete() {
+    const uint64_t last = LastPassed();
+    for (const Entry& entry : chain_.entries) {
+      const bool old = entry.modified < before_;
+      if (entry.state != EntryState::kIncomplete || !old || entry.sequence > last) continue;
+      incomplete_.push_back(entry);
+      result_.litter.push_back(FileName::Manifest(entry.writer, entry.sequence).path());
+    }
+  }
+
+  // The newest says all that they say; it goes with the next one.
+  void ChooseOldPruneEntries() {
+    for (const Entry& entry : chain_.entries) {
+      const bool is_prune = entry.state == EntryState::kGood && entry.manifest->prune() != nullptr;
+      if (is_prune) old_prune_entries_.push_back(entry);
+    }
+  }
+
+  absl::Status RemoveEntries() {
+    std::vector<Entry> removed = result_.removed;
+    removed.insert(removed.end(), incomplete_.begin(), incomplete_.end());
+    if (removed.empty() || options_.dry_run) return absl::OkStatus();
+    removed.insert(removed.end(), old_prune_entries_.begin(), old_prune_entries_.end());
+    CV_RETURN_IF_ERROR(writer_.FindHead());
+    for (size_t i = 0; i < removed.size(); i += kMaxRemovals) {
+      const size_t count = std::min(kMaxRemovals, removed.size() - i);
+      CV_RETURN_IF_ERROR(RemoveSome(std::span(removed).subspan(i, count)));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status RemoveSome(std::span<const Entry> entries) {
+    CV_RETURN_IF_ERROR(Record(entries));
+    for (const Entry& entry : entries) CV_RETURN_IF_ERROR(RemoveEntry(target_, entry));
+    return absl::OkStatus();
+  }
+
+  // Says what is about to be removed.
+  absl::Status Record(std::span<const Entry> entries) {
+    PruneRecord record;
+    std::vector<SequenceRange> absent;
+    Manifest draft;
+    for (const Entry& entry : entries) {
+      const BackupRecord* backup = entry.manifest ? entry.manifest->backup() : nullptr;
+      record.removes.push_back({.sequence = entry.sequence,
+                                .object = backup != nullptr ? backup->object : "",
+                                .manifest_sha256 = entry.manifest_sha256});
+      absent.push_back({.first = entry.sequence, .last = entry.sequence});
+      if (draft.cluster.empty() && entry.manifest) draft.cluster = entry.manifest->cluster;
+    }
+    if (draft.cluster.empty()) draft.cluster = SomeCluster();
+    absent_ = MergeRanges(absent_.empty() ? AbsentOf(chain_) : absent_, absent);
+    record.absent = absent_;
+    draft.record = std::move(record);
+    return writer_.Append(std::move(draft)).status();
+  }
+
+  std::string SomeCluster() const {
+    if (!options_.cluster.empty()) return options_.cluster;
+    const Entry* head = chain_.head();
+    return head != nullptr ? head->manifest->cluster : "none";
+  }
+
+  absl::Status RemoveLitter() {
+    CV_ASSIGN_OR_RETURN(std::vector<FileName> litter,
+                        FindOrphans(target_, listing_, chain_, incomplete_, before_));
+    const std::vector<FileName> remains = FindRemains(listing_, chain_);
+    litter.insert(litter.end(), remains.begin(), remains.end());
+    std::ranges::sort(litter);
+    litter.erase(std::ranges::unique(litter).begin(), litter.end());
+    for (const FileName& name : litter) {
+      if (!options_.dry_run) CV_RETURN_IF_ERROR(target_.Remove(name));
+      result_.litter.push_back(name.path());
+    }
+    return absl::OkStatus();
+  }
+
+  Target& target_;
+  const PruneOptions& options_;
+  ChainWriter writer_;
+  const Timestamp before_;
+  Chain chain_;
+  Listing listing_;
+  std::vector<Entry> incomplete_;
+  std::vector<Entry> old_prune_entries_;
+  std::vector<SequenceRange> absent_;
+  PruneResult result_;
+};
+
+}  // namespace
+
+absl::StatusOr<PruneResult> Prune(Target& target, const PruneOptions& options) {
+  if (options.signing_key == nullptr) {
+    return InvalidArgument("prune: no signing key: what is removed must be recorded first");
+  }
+  return Pruner(target, options).Run();
+}
+
+}  // namespace cryptvol::snapshot

@@ -1,0 +1,200 @@
+// Pruning: signed before it is done, explained afterwards, and refused where it would hide something.
+#include "snapshot/prune.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/snapshot/memory_target.h"
+#include "tests/snapshot/testing.h"
+
+namespace cryptvol::snapshot {
+namespace {
+
+using testing::At;
+using testing::Code;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using testing::Fails;
+using ::testing::IsEmpty;
+using testing::IsOk;
+using testing::Keys;
+using testing::ManifestPath;
+using testing::MemoryTarget;
+using testing::Must;
+using testing::OptionsAt;
+using testing::Read;
+using testing::SaveText;
+using testing::SignaturePath;
+using ::testing::SizeIs;
+
+using Fault = MemoryTarget::Fault;
+
+class PruneTest : public ::testing::Test {
+ protected:
+  // Six backups, a day apart, in a store that agrees with their times.
+  PruneTest() {
+    target_.now = At("2026-11-20T10:00:00Z");
+    for (int day = 1; day <= 6; ++day) Save(day);
+    target_.now = At("2026-11-26T12:00:00Z");
+  }
+  SaveResult Save(int day, const std::string& cluster = "prod") {
+    SaveOptions options = OptionsAt(keys_, fmt::format("2026-11-{:02}T10:00:00Z", 20 + day));
+    options.cluster = cluster;
+    SaveResult saved = Must(SaveText(target_, "text", options));
+    target_.times[saved.manifest.backup()->object] = saved.manifest.time;
+    target_.times[ManifestPath(keys_, saved.manifest.sequence)] = saved.manifest.time;
+    return saved;
+  }
+  PruneOptions Options(uint64_t last) {
+    return {.policy = {.last = last}, .signing_key = &keys_.signing, .clock = [this] {
+              return target_.now;
+            }};
+  }
+  std::vector<uint64_t> Good() {
+    catalog_ = Read(target_, keys_);
+    std::vector<uint64_t> sequences;
+    for (const Entry* entry : SelectBackups(catalog_, {})) sequences.push_back(entry->sequence);
+    return sequences;
+  }
+  size_t PayloadCount() {
+    size_t count = 0;
+    for (const auto& [path, content] : target_.files) count += path.ends_with(".age") ? 1 : 0;
+    return count;
+  }
+
+  const Keys keys_;
+  MemoryTarget target_;
+  Catalog catalog_;
+};
+
+// What the policy does not keep is gone, all three files of it, and the gap raises no alarm.
+TEST_F(PruneTest, RemovesAndExplains) {
+  const auto result = Prune(target_, Options(2));
+  ASSERT_THAT(result, IsOk());
+  EXPECT_THAT(result->removed, SizeIs(4));
+  EXPECT_THAT(result->kept, SizeIs(2));
+  EXPECT_THAT(Good(), ElementsAre(5, 6));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+  EXPECT_EQ(PayloadCount(), 2u);
+  EXPECT_FALSE(target_.files.contains(ManifestPath(keys_, 1)));
+  EXPECT_FALSE(target_.files.contains(SignaturePath(keys_, 1)));
+}
+
+// A dry run says the same and changes nothing.
+TEST_F(PruneTest, TriesDry) {
+  const auto before = target_.files;
+  PruneOptions options = Options(2);
+  options.dry_run = true;
+  EXPECT_THAT(Must(Prune(target_, options)).removed, SizeIs(4));
+  EXPECT_EQ(target_.files, before);
+}
+
+// Twice: the second record explains what the first one did, and takes its place.
+TEST_F(PruneTest, CarriesAbsencesOn) {
+  Must(Prune(target_, Options(4)));
+  Must(Prune(target_, Options(2)));
+  EXPECT_THAT(Good(), ElementsAre(5, 6));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+  EXPECT_FALSE(target_.files.contains(ManifestPath(keys_, 7)));
+  EXPECT_TRUE(target_.files.contains(ManifestPath(keys_, 8)));
+  Save(7);
+  EXPECT_THAT(Good(), ElementsAre(5, 6, 9));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+}
+
+// The newest of each cluster stays, whatever the policy.
+TEST_F(PruneTest, KeepsTheNewestOfEach) {
+  Save(6, "dev");
+  PruneOptions options = Options(1);
+  Must(Prune(target_, options));
+  EXPECT_THAT(Good(), ::testing::UnorderedElementsAre(6, 7));
+}
+
+// Only litter goes when there is no policy.
+TEST_F(PruneTest, WithoutAPolicyKeepsBackups) {
+  Must(Prune(target_, Options(0)));
+  EXPECT_THAT(Good(), SizeIs(6));
+}
+
+// Nothing is removed where an entry is missing, forged or replaced.
+TEST_F(PruneTest, RefusesAnUnsoundChain) {
+  const auto before = target_.files;
+  target_.files.erase(ManifestPath(keys_, 2));
+  target_.files.erase(SignaturePath(keys_, 2));
+  const size_t count = target_.files.size();
+  EXPECT_THAT(Prune(target_, Options(2)), Fails(Code::kFailedPrecondition, "missing"));
+  EXPECT_EQ(target_.files.size(), count);
+  target_.files = before;
+  target_.files[ManifestPath(keys_, 2)] += " ";
+  EXPECT_THAT(Prune(target_, Options(2)), Fails(Code::kFailedPrecondition, "altered or forged"));
+  EXPECT_EQ(target_.files.size(), before.size());
+}
+
+// One dated next year does not push the others out.
+TEST_F(PruneTest, DoesNotCountWrongClocks) {
+  SaveOptions future = OptionsAt(keys_, "2027-11-26T10:00:00Z");
+  Must(SaveText(target_, "future", future));
+  Save(7);
+  Must(Prune(target_, Options(2)));
+  EXPECT_THAT(Good(), ::testing::UnorderedElementsAre(5, 6, 7, 8));
+}
+
+// Interrupted at each removal: what is left counts as removed, and the next run finishes it.
+TEST_F(PruneTest, GoesOnAfterAnInterruption) {
+  const auto before = target_.files;
+  for (int stop = 1; stop <= 12; ++stop) {
+    target_.files = before;
+    int removals = 0;
+    target_.fault = [&](const std::string& step) {
+      return step == "remove" && ++removals == stop ? Fault::kRefused : Fault::kNone;
+    };
+    EXPECT_THAT(Prune(target_, Options(2)), Fails(Code::kUnavailable, "remove"));
+    target_.fault = nullptr;
+    EXPECT_THAT(Good(), ElementsAre(5, 6)) << stop;
+    EXPECT_THAT(catalog_.Alarms(), IsEmpty()) << stop;
+    Must(Prune(target_, Options(2)));
+    EXPECT_EQ(PayloadCount(), 2u) << stop;
+    EXPECT_THAT(Good(), ElementsAre(5, 6)) << stop;
+    EXPECT_THAT(catalog_.Alarms(), IsEmpty()) << stop;
+  }
+}
+
+// A record that could not be signed: nothing was removed.
+TEST_F(PruneTest, SignsBeforeItRemoves) {
+  target_.fault = [](const std::string& step) {
+    return step == "signature" ? Fault::kRefused : Fault::kNone;
+  };
+  EXPECT_THAT(Prune(target_, Options(2)), Fails(Code::kUnavailable, "signature"));
+  EXPECT_THAT(Good(), SizeIs(6));
+}
+
+// What failed saves left goes when it is a day old, and not before.
+TEST_F(PruneTest, RemovesLitter) {
+  const std::string orphan = "20261120T000000Z-prod-0000000000000000.age";
+  target_.files[orphan] = "a payload without a manifest";
+  target_.times[orphan] = At("2026-11-25T11:00:00Z");
+  const SaveResult unsigned_save = Save(6);
+  target_.files.erase(SignaturePath(keys_, 7));
+  target_.now = At("2026-11-26T10:30:00Z");
+  EXPECT_THAT(Must(Prune(target_, Options(0))).litter, IsEmpty());
+  target_.now = At("2026-11-27T10:30:00Z");
+  EXPECT_THAT(Must(Prune(target_, Options(0))).litter,
+              ::testing::UnorderedElementsAre(orphan, ManifestPath(keys_, 7),
+                                              unsigned_save.manifest.backup()->object));
+  EXPECT_THAT(Good(), SizeIs(6));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+  EXPECT_EQ(PayloadCount(), 6u);
+}
+
+// Another writer's payloads are not orphans, though nobody trusts that writer here.
+TEST_F(PruneTest, LeavesOthersAlone) {
+  const Keys other;
+  const SaveResult theirs = Must(SaveText(target_, "x", OptionsAt(other, "2026-11-21T10:00:00Z")));
+  target_.times[theirs.manifest.backup()->object] = At("2026-11-21T10:00:00Z");
+  Must(Prune(target_, Options(1)));
+  EXPECT_TRUE(target_.files.contains(theirs.manifest.backup()->object));
+  EXPECT_THAT(Read(target_, other).Alarms(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace cryptvol::snapshot

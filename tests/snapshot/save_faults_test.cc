@@ -1,0 +1,110 @@
+// Saves that fail at each step, and two at once: nothing counts that is not whole.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "snapshot/save.h"
+#include "tests/snapshot/memory_target.h"
+#include "tests/snapshot/testing.h"
+
+namespace cryptvol::snapshot {
+namespace {
+
+using testing::AlarmKinds;
+using testing::Code;
+using testing::Fails;
+using ::testing::IsEmpty;
+using testing::IsOk;
+using testing::Keys;
+using testing::LoadText;
+using testing::MemoryTarget;
+using testing::Must;
+using testing::OptionsOf;
+using testing::Read;
+using testing::SaveText;
+using ::testing::SizeIs;
+
+using Fault = MemoryTarget::Fault;
+
+class SaveFaults : public ::testing::Test {
+ protected:
+  std::vector<const Entry*> GoodBackups() {
+    catalog_ = Read(target_, keys_);
+    return SelectBackups(catalog_, {});
+  }
+
+  const Keys keys_;
+  MemoryTarget target_;
+  Catalog catalog_;
+};
+
+// A fault at each step: no backup counts, no upload stays open, the next save works, and the chain
+// raises no alarm.
+TEST_F(SaveFaults, LeaveNothingThatCounts) {
+  int saves = 0;
+  for (const char* step : {"write", "payload", "manifest", "signature"}) {
+    for (const Fault fault : {Fault::kRefused, Fault::kAnswerLost}) {
+      // A signature that is there makes a backup, even if its writer was not told.
+      if (std::string(step) == "signature" && fault == Fault::kAnswerLost) continue;
+      target_.fault = [&](const std::string& at) { return at == step ? fault : Fault::kNone; };
+      EXPECT_THAT(SaveText(target_, "lost", OptionsOf(keys_)), Fails(Code::kUnavailable, step));
+      target_.fault = nullptr;
+      EXPECT_EQ(target_.unfinished_payloads, 0u);
+      EXPECT_THAT(GoodBackups(), SizeIs(saves)) << step;
+      ASSERT_THAT(SaveText(target_, "kept", OptionsOf(keys_)), IsOk());
+      EXPECT_EQ(Must(LoadText(target_, keys_)), "kept");
+      EXPECT_THAT(GoodBackups(), SizeIs(++saves)) << step;
+      EXPECT_THAT(catalog_.Alarms(), IsEmpty()) << step;
+    }
+  }
+}
+
+// When the answer to the signature is lost, the backup may count: then it is whole.
+TEST_F(SaveFaults, KeepWhatMayBeSigned) {
+  target_.fault = [](const std::string& at) {
+    return at == "signature" ? Fault::kAnswerLost : Fault::kNone;
+  };
+  EXPECT_THAT(SaveText(target_, "text", OptionsOf(keys_)), Fails(Code::kUnavailable, "signature"));
+  EXPECT_EQ(Must(LoadText(target_, keys_)), "text");
+}
+
+// A save that fails at its manifest takes its payload back.
+TEST_F(SaveFaults, RemoveThePayload) {
+  target_.fault = [](const std::string& at) {
+    return at == "manifest" ? Fault::kRefused : Fault::kNone;
+  };
+  EXPECT_FALSE(SaveText(target_, "text", OptionsOf(keys_)).ok());
+  EXPECT_THAT(target_.files, IsEmpty());
+}
+
+// Of two with one key, the loser takes the next sequence, and does not send its payload again.
+TEST_F(SaveFaults, TakeTheNextSequence) {
+  int payloads = 0;
+  bool raced = false;
+  target_.before = [&](const std::string& step) {
+    payloads += step == "payload" ? 1 : 0;
+    if (step != "manifest" || std::exchange(raced, true)) return;
+    EXPECT_THAT(SaveText(target_, "winner", OptionsOf(keys_)), IsOk());
+  };
+  const SaveResult loser = Must(SaveText(target_, "loser", OptionsOf(keys_)));
+  EXPECT_EQ(loser.manifest.sequence, 2u);
+  EXPECT_TRUE(loser.manifest.previous->was_signed);
+  EXPECT_EQ(payloads, 2);
+  EXPECT_THAT(GoodBackups(), SizeIs(2));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+}
+
+// What a stranger puts far behind the chain's end does not use up its sequences.
+TEST_F(SaveFaults, PassLitterOver) {
+  Must(SaveText(target_, "1", OptionsOf(keys_)));
+  target_.files[testing::ManifestPath(keys_, kMaxSequence)] = "litter";
+  target_.files[testing::SignaturePath(keys_, kMaxSequence)] = "litter";
+  target_.files[testing::ManifestPath(keys_, 2)] = "litter";
+  const SaveResult saved = Must(SaveText(target_, "2", OptionsOf(keys_)));
+  EXPECT_EQ(saved.manifest.sequence, 3u);
+  EXPECT_FALSE(saved.manifest.previous->was_signed);
+  EXPECT_THAT(saved.warnings, SizeIs(2));
+  EXPECT_THAT(GoodBackups(), SizeIs(2));
+}
+
+}  // namespace
+}  // namespace cryptvol::snapshot
