@@ -16,8 +16,8 @@
 #include "base/atomic_file.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "block/erase.h"
 #include "block/directory.h"
+#include "block/erase.h"
 #include "block/loop_device.h"
 
 namespace cryptvol::block {
