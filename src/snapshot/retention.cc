@@ -24,7 +24,7 @@ int64_t Month(Timestamp time) {
 std::vector<size_t> NewestFirst(const std::vector<Timestamp>& times) {
   std::vector<size_t> order(times.size());
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, [&](size_t a, size_t b) {
+  std::ranges::sort(order, [&](size_t a, size_t b) {
     return times[a] != times[b] ? times[a] > times[b] : a > b;
   });
   return order;
