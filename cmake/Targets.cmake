@@ -33,6 +33,12 @@ function(cryptvol_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT 300)
 endfunction()
 
+# cryptvol_uses_block_devices(NAMES...): tests that look at who uses a device. mkfs.btrfs opens every device that
+# there is, so that one of them would see the other's tool.
+function(cryptvol_uses_block_devices)
+  set_tests_properties(${ARGN} PROPERTIES RESOURCE_LOCK block_devices)
+endfunction()
+
 # Everything that tests/fuzz/run runs.
 add_custom_target(fuzz_targets)
 

@@ -19,6 +19,8 @@ namespace {
 // again by the next NodePublishVolume.
 constexpr int kLockTries = 30;
 constexpr std::chrono::seconds kBetweenTries(1);
+// A Secret that opens nothing costs a key derivation each time that it is tried.
+constexpr std::chrono::minutes kAfterFailure(10);
 
 absl::StatusOr<SecretBytes> RandomKey() {
   CV_ASSIGN_OR_RETURN(SecretBytes key, SecretBytes::Allocate(32));
@@ -75,20 +77,32 @@ SecretFingerprint KeyRotator::FingerprintOf(const keys::VolumeSecret& secret) co
 void KeyRotator::Remember(const std::string& volume_id, const SecretFingerprint& fingerprint) {
   const std::lock_guard lock(mutex_);
   in_line_[volume_id] = fingerprint;
+  failed_.erase(volume_id);
 }
 
 void KeyRotator::Forget(const std::string& volume_id) {
   const std::lock_guard lock(mutex_);
   in_line_.erase(volume_id);
+  failed_.erase(volume_id);
+  std::erase_if(queue_, [&](const auto& request) { return request.volume_id == volume_id; });
+}
+
+bool KeyRotator::NeedsWork(const std::string& volume_id,
+                           const SecretFingerprint& fingerprint) const {
+  if (at_work_ == volume_id) return false;  // offered again if that was with an older Secret
+  if (const auto known = in_line_.find(volume_id); known != in_line_.end()) {
+    if (known->second == fingerprint) return false;
+  }
+  const auto failure = failed_.find(volume_id);
+  return failure == failed_.end() || failure->second.fingerprint != fingerprint ||
+         std::chrono::steady_clock::now() - failure->second.at >= kAfterFailure;
 }
 
 void KeyRotator::Offer(volume::RotateRequest request) {
   const SecretFingerprint fingerprint = FingerprintOf(request.secret);
   {
     const std::lock_guard lock(mutex_);
-    const auto known = in_line_.find(request.volume_id);
-    if (known != in_line_.end() && known->second == fingerprint) return;
-    if (at_work_ == request.volume_id) return;  // offered again if that was with an older Secret
+    if (!NeedsWork(request.volume_id, fingerprint)) return;
     std::erase_if(queue_, [&](const auto& old) { return old.volume_id == request.volume_id; });
     queue_.push_back(std::move(request));
   }
@@ -123,9 +137,11 @@ void KeyRotator::Rotate(const volume::RotateRequest& request) {
   for (int i = 0; i < kLockTries; ++i) {
     auto lock = locks_->TryLock(request.volume_id, "the comparison of its keys with the Secret");
     if (lock.ok()) {
-      if (node_->RotateKeys(request, *std::move(lock)).ok()) {
-        Remember(request.volume_id, FingerprintOf(request.secret));
-      }
+      const SecretFingerprint fingerprint = FingerprintOf(request.secret);
+      const bool done = node_->RotateKeys(request, *std::move(lock)).ok();
+      if (done) return Remember(request.volume_id, fingerprint);
+      const std::lock_guard guard(mutex_);
+      failed_[request.volume_id] = {fingerprint, std::chrono::steady_clock::now()};
       return;
     }
     std::unique_lock waiting(mutex_);

@@ -37,11 +37,13 @@ class KeyRotator {
 
   // The volume's keyslots are in line with that Secret.
   void Remember(const std::string& volume_id, const SecretFingerprint& fingerprint);
+  // It is about to be unstaged: nothing is to be done for it any more.
   void Forget(const std::string& volume_id);
 
   // Returns at once. Compares the Secret with the one that the volume is in line with, and queues
   // the volume when it is another, or when that is not known: after a restart, every volume is
-  // compared once, by deriving its key, one after the other.
+  // compared once, by deriving its key, one after the other. One that failed is left alone for ten
+  // minutes, unless the Secret changes.
   void Offer(volume::RotateRequest request);
 
   // Waits for the volume at hand, no longer than that. False: it is still at work, and may be left
@@ -58,7 +60,14 @@ class KeyRotator {
   VolumeLocks* const locks_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<std::string, SecretFingerprint> in_line_;
+  struct Failure {
+    SecretFingerprint fingerprint;
+    std::chrono::steady_clock::time_point at;
+  };
+  bool NeedsWork(const std::string& volume_id, const SecretFingerprint& fingerprint) const;
+
+  std::map<std::string, SecretFingerprint> in_line_;  // these are guarded by mutex_
+  std::map<std::string, Failure> failed_;
   std::deque<volume::RotateRequest> queue_;
   std::string at_work_;  // the volume; empty: none
   bool stopping_ = false;

@@ -117,8 +117,9 @@ absl::StatusOr<luks::Header> ReadHeader(const std::string& path) {
   const auto size = static_cast<uint64_t>(end);
   std::vector<uint8_t> start(std::min(size, luks::kHeaderReadBytes));
   CV_RETURN_IF_ERROR(ReadFullyAt(file.get(), start, 0, path));
-  // A saved header has no data behind it: its own word on the device's size has to do.
-  return luks::ParseHeader(start, std::max(size, uint64_t{1} << 62));
+  // A saved header has no data behind it, so its word on the device's size is not held against it.
+  constexpr uint64_t kAnySize = uint64_t{1} << 62;
+  return luks::ParseHeader(start, kAnySize);
 }
 
 absl::StatusOr<std::string> LocationOf(const Options& options,

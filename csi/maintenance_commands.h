@@ -27,12 +27,12 @@ struct MaintenanceOptions {
   bool json = false;
 };
 
-// Adds the subcommands; the functions that run what was asked for return nullopt when it was none of
-// these.
 class MaintenanceCommands {
  public:
+  // Adds them to the program's command line.
   explicit MaintenanceCommands(CLI::App& app);
 
+  // Runs the one that was given on the command line; nullopt when it was none of these.
   std::optional<absl::Status> Run(const Options& options, std::FILE* out);
 
  private:

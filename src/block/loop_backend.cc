@@ -27,6 +27,7 @@ constexpr std::string_view kImageSuffix = ".img";
 constexpr std::string_view kMetadataSuffix = ".json";
 constexpr size_t kMaxVolumeId = 128;
 constexpr uint64_t kSectorBytes = 512;  // the unit of st_blocks too
+constexpr uint64_t kErasedBytes = uint64_t{16} << 20;  // where we do not know: a LUKS2 header's usual size
 
 // A volume id becomes a file name.
 absl::Status CheckVolumeId(const std::string& id) {
@@ -219,7 +220,9 @@ absl::Status LoopBackend::RemoveTemporaries(const std::string& volume_id) const 
 void LoopBackend::EraseHeader(const std::string& volume_id) const {
   const std::string image = ImagePath(volume_id);
   const auto metadata = LoadMetadata(volume_id);
-  const uint64_t bytes = metadata.ok() ? metadata->spec.header_bytes : 0;
+  // Metadata that cannot be read says nothing about the header: erased is what may be one.
+  uint64_t bytes = absl::IsNotFound(metadata.status()) ? 0 : kErasedBytes;
+  if (metadata.ok()) bytes = metadata->spec.header_bytes;
   if (bytes == 0 || ::access(image.c_str(), F_OK) != 0) return;
   if (const absl::Status status = EraseStart(image, bytes); !status.ok()) {
     DiscardStart(image, bytes).IgnoreError();

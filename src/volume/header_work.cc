@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -19,6 +20,9 @@ absl::StatusOr<std::unique_ptr<HeaderWork>> HeaderWork::Open(const Environment& 
   CV_ASSIGN_OR_RETURN(const bool attached, work->storage_->IsAttached());
   work->detach_ = !attached;
   CV_ASSIGN_OR_RETURN(const std::string device, work->storage_->Attach(/*read_only=*/false));
+  // What a restore that was killed has left.
+  CV_RETURN_IF_ERROR(work->worker_->Deactivate(work->trial_mapping_,
+                                               Deadline::After(environment.limits.map)));
   CV_ASSIGN_OR_RETURN(work->inspection_,
                       work->worker_->Inspect(device, Deadline::After(environment.limits.inspect)));
   return work;
@@ -28,10 +32,11 @@ HeaderWork::HeaderWork(const Environment& environment, std::string volume_id,
                        std::shared_ptr<OperationLock> lock)
     : env_(environment),
       volume_id_(std::move(volume_id)),
-      worker_(environment.workers->New(std::move(lock))) {}
+      trial_mapping_(MappingName(environment.driver_name, volume_id_) + "-restore"),
+      lock_(std::move(lock)),
+      worker_(environment.workers->New(lock_)) {}
 
 HeaderWork::~HeaderWork() {
-  worker_.reset();  // it may have the device open
   if (!detach_) return;
   if (const absl::Status status = storage_->Detach(); !status.ok()) {
     Log(LogLevel::kWarning, "the volume could not be detached again",
@@ -92,12 +97,13 @@ absl::Status HeaderWork::RestoreHeader(const std::string& file, const SecretByte
                               inspection_.device.path,
                               absl::StrJoin(inspection_.device.users, ", "));
   }
-  const Deadline write = Deadline::After(env_.limits.write);
-  CV_RETURN_IF_ERROR(Annotate(worker_->SaveHeader(kept, write), "keep what is there now"));
-  CV_ASSIGN_OR_RETURN(const HeaderSummary saved, worker_->LoadHeaderFile(file, write));
+  CV_ASSIGN_OR_RETURN(const HeaderSummary saved,
+                      worker_->LoadHeaderFile(file, Deadline::After(env_.limits.write)));
   CV_RETURN_IF_ERROR(CheckThatItBelongs(saved));
   CV_RETURN_IF_ERROR(Unlock(passphrase, saved));
   CV_RETURN_IF_ERROR(LookBehind(saved));
+  CV_RETURN_IF_ERROR(Annotate(worker_->SaveHeader(kept, Deadline::After(env_.limits.write)),
+                              "keep what is there now"));
   CV_RETURN_IF_ERROR(worker_->RestoreHeader(Deadline::After(env_.limits.write)));
   if (saved.version != 2 || !saved.token.has_value() ||
       saved.token->token.state == luks::VolumeState::kReady) {
@@ -123,12 +129,17 @@ absl::Status HeaderWork::CheckThatItBelongs(const HeaderSummary& saved) {
 // has to make sense.
 absl::Status HeaderWork::LookBehind(const HeaderSummary& saved) {
   ActivateOptions options;
-  options.name = MappingName(env_.driver_name, volume_id_) + "-restore";
+  options.name = trial_mapping_;
   options.read_only = true;
+  // By another worker: this one may be what failed.
+  const absl::Cleanup close = [this] {
+    env_.workers->New(lock_)
+        ->Deactivate(trial_mapping_, Deadline::After(env_.limits.map))
+        .IgnoreError();
+  };
   CV_RETURN_IF_ERROR(worker_->Activate(options, Deadline::After(env_.limits.map)));
   const auto report =
       worker_->ProbeFilesystem(MappingPath(options.name), Deadline::After(env_.limits.inspect));
-  CV_RETURN_IF_ERROR(worker_->Deactivate(options.name, Deadline::After(env_.limits.map)));
   CV_RETURN_IF_ERROR(report);
   const std::string expected = saved.token.has_value() ? saved.token->token.filesystem : "";
   const bool found = !report->type.empty() || report->other;

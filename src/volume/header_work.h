@@ -59,6 +59,8 @@ class HeaderWork {
 
   const Environment& env_;
   const std::string volume_id_;
+  const std::string trial_mapping_;  // where a saved header is tried
+  const std::shared_ptr<OperationLock> lock_;
   std::unique_ptr<DeviceWorker> worker_;
   std::unique_ptr<VolumeStorage> storage_;
   bool detach_ = false;

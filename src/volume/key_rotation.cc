@@ -17,10 +17,12 @@ class Rotation {
         worker_(worker),
         volume_id_(volume_id),
         secret_(secret),
-        header_(header) {}
+        header_(header),
+        kdf_bytes_(header.kdf_memory_bytes) {}
 
   // Gives the volume a keyslot for the current key, and destroys the one that a previous key opened.
   absl::Status Replace(const luks::FormatParameters& parameters, int old_keyslot) {
+    kdf_bytes_ = std::max(kdf_bytes_, parameters.kdf_memory_bytes());
     CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant, Budget(parameters.kdf_memory_bytes()));
     CV_ASSIGN_OR_RETURN(current_keyslot_, worker_.AddKeyslot(parameters, secret_.current.bytes,
                                                              After(2 * env_.limits.unlock)));
@@ -33,7 +35,7 @@ class Rotation {
   absl::Status DestroyOthers() {
     for (const keys::Passphrase& previous : secret_.previous) {
       if (previous.bytes.Equals(secret_.current.bytes)) continue;
-      CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant, Budget(header_.kdf_memory_bytes));
+      CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant, Budget(kdf_bytes_));
       auto keyslot = worker_.Unlock(previous.bytes, After(env_.limits.unlock));
       if (keyslot.status().code() == absl::StatusCode::kUnauthenticated) continue;
       CV_RETURN_IF_ERROR(keyslot);
@@ -79,6 +81,7 @@ class Rotation {
   const std::string& volume_id_;
   const keys::VolumeSecret& secret_;
   const HeaderSummary& header_;
+  uint64_t kdf_bytes_;  // that trying every keyslot takes, a new one's included
   int current_keyslot_ = 0;
   int destroyed_ = 0;
 };

@@ -290,7 +290,6 @@ absl::Status LuksSession::SaveHeader(const std::string& file) {
 }
 
 absl::StatusOr<volume::HeaderSummary> LuksSession::LoadHeaderFile(const std::string& file) {
-  CV_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(file, O_RDONLY));
   CV_ASSIGN_OR_RETURN(const std::string bytes, ReadSmallFile(file, luks::kHeaderReadBytes));
   const std::span<const uint8_t> image(reinterpret_cast<const uint8_t*>(bytes.data()),
                                        bytes.size());
