@@ -2,14 +2,13 @@
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <sys/random.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "base/c_handle.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "base/status.h"
 
 namespace cryptvol::driver {
@@ -22,14 +21,6 @@ constexpr std::chrono::seconds kBetweenTries(1);
 // A Secret that opens nothing costs a key derivation each time that it is tried.
 constexpr std::chrono::minutes kAfterFailure(10);
 
-absl::StatusOr<SecretBytes> RandomKey() {
-  CV_ASSIGN_OR_RETURN(SecretBytes key, SecretBytes::Allocate(32));
-  if (::getrandom(key.data(), key.size(), 0) != static_cast<ssize_t>(key.size())) {
-    return ErrnoStatus(errno, "get random bytes");
-  }
-  return key;
-}
-
 void Absorb(EVP_MAC_CTX* mac, std::span<const uint8_t> bytes) {
   const uint64_t size = bytes.size();  // so that no two lists of keys run into the same bytes
   EVP_MAC_update(mac, reinterpret_cast<const unsigned char*>(&size), sizeof(size));
@@ -40,7 +31,7 @@ void Absorb(EVP_MAC_CTX* mac, std::span<const uint8_t> bytes) {
 
 absl::StatusOr<std::unique_ptr<KeyRotator>> KeyRotator::Start(volume::Node* node,
                                                               VolumeLocks* locks) {
-  CV_ASSIGN_OR_RETURN(SecretBytes key, RandomKey());
+  CV_ASSIGN_OR_RETURN(SecretBytes key, RandomSecret(32));
   std::unique_ptr<KeyRotator> rotator(new KeyRotator(std::move(key), node, locks));
   rotator->thread_ = std::thread([raw = rotator.get()] { raw->Work(); });
   return rotator;

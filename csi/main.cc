@@ -10,6 +10,7 @@
 #include "csi/keygen.h"
 #include "csi/maintenance_commands.h"
 #include "csi/options.h"
+#include "csi/recover_command.h"
 #include "csi/server.h"
 #include "csi/version.h"
 #include "worker/client.h"
@@ -27,6 +28,7 @@ void AddServeOptions(CLI::App& app, Options& options) {
                  "StorageClass picks one with its parameter \"backend\", the first is the default. "
                  "Without any, static volumes only")
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--driver-name", options.driver_name,
                  "Name of the CSI driver, the provisioner of StorageClasses")
@@ -52,6 +54,11 @@ void AddServeOptions(CLI::App& app, Options& options) {
   app.add_option("--drain-timeout", options.drain_seconds,
                  "Seconds that running calls are given after SIGTERM")
       ->capture_default_str();
+  app.add_option("--header-escrow", options.header_escrow,
+                 "A directory where the driver keeps each volume's LUKS header, encrypted, after "
+                 "each change to it");
+  app.add_option("--header-escrow-recipients", options.header_escrow_recipients,
+                 "A file of age recipients (age1...) that can read what --header-escrow keeps");
   app.add_option("--worker", options.worker,
                  "The program cryptvol-worker, if it is not beside this one");
 }
@@ -72,15 +79,19 @@ absl::Status RunServer(Options& options) {
   CV_ASSIGN_OR_RETURN(auto records, block::StaticRecords::Open(options.state_dir + "/volumes"));
   volume::Storage storage(std::move(backends),
                           std::make_unique<block::StaticRecords>(std::move(records)));
+  CV_ASSIGN_OR_RETURN(volume::HeaderEscrow escrow, OpenEscrow(options));
   worker::ClientFactory workers(options.worker);
   volume::FilesystemTools tools;
   BlockSignals();
-  return Serve(options, {&storage, &workers, &tools, [&] { return workers.abandoned(); }});
+  return Serve(options, {&storage, &workers, &tools, [&] { return workers.abandoned(); },
+                         std::move(escrow)});
 }
 
 // These print their answer to standard output, and warn on standard error.
-std::optional<absl::Status> RunMaintenance(MaintenanceCommands& commands, const Options& options) {
+std::optional<absl::Status> RunMaintenance(MaintenanceCommands& commands, RecoverCommand& recover,
+                                           const Options& options) {
   if (const absl::Status status = ForbidCoreDumps(); !status.ok()) return status;
+  if (const auto status = recover.Run(options, stdout)) return status;
   return commands.Run(options, stdout);
 }
 
@@ -107,9 +118,10 @@ int Main(int argc, char** argv) {
   KeygenOptions keygen;
   CLI::App* keygen_command = AddKeygenCommand(app, keygen);
   MaintenanceCommands maintenance(app);
+  RecoverCommand recover(app);
   CLI11_PARSE(app, argc, argv);
   if (keygen_command->parsed()) return Report(Keygen(keygen, stdout));
-  if (const auto status = RunMaintenance(maintenance, options)) return Report(*status);
+  if (const auto status = RunMaintenance(maintenance, recover, options)) return Report(*status);
   return Report(RunServer(options));
 }
 

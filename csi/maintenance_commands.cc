@@ -1,9 +1,5 @@
 #include "csi/maintenance_commands.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -13,79 +9,17 @@
 #include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
-#include "block/backend_factory.h"
-#include "block/static_records.h"
+#include "csi/maintenance_tools.h"
+#include "csi/volume_listing.h"
 #include "csi/volume_locks.h"
 #include "luks/header.h"
+#include "luks/recovery_token.h"
 #include "luks/token.h"
 #include "volume/header_work.h"
-#include "volume/storage.h"
-#include "worker/client.h"
+#include "volume/recovery_recipients.h"
 
 namespace cryptvol::driver {
 namespace {
-
-// The node's storage and locks, as the driver has them, for one command.
-struct Tools {
-  std::unique_ptr<volume::Storage> storage;
-  std::unique_ptr<worker::ClientFactory> workers;
-  volume::FilesystemTools filesystem_tools;
-  std::unique_ptr<volume::KdfBudget> budget;
-  volume::Observer observer;
-  volume::Environment environment;
-};
-
-absl::StatusOr<std::unique_ptr<volume::Storage>> OpenStorage(const Options& options) {
-  std::vector<std::unique_ptr<block::Backend>> backends;
-  for (const std::string& spec : options.backends) {
-    CV_ASSIGN_OR_RETURN(auto backend, block::OpenBackend(spec));
-    backends.push_back(std::move(backend));
-  }
-  CV_ASSIGN_OR_RETURN(auto records, block::StaticRecords::Open(options.state_dir + "/volumes"));
-  return std::make_unique<volume::Storage>(
-      std::move(backends), std::make_unique<block::StaticRecords>(std::move(records)));
-}
-
-absl::StatusOr<std::unique_ptr<Tools>> OpenTools(const Options& options) {
-  auto tools = std::make_unique<Tools>();
-  CV_ASSIGN_OR_RETURN(tools->storage, OpenStorage(options));
-  std::string program = options.worker;
-  if (program.empty()) {
-    CV_ASSIGN_OR_RETURN(program, worker::FindWorkerProgram());
-  }
-  CV_ASSIGN_OR_RETURN(const uint64_t memory, ParseSize(options.kdf_memory_budget));
-  tools->workers = std::make_unique<worker::ClientFactory>(program);
-  tools->budget = std::make_unique<volume::KdfBudget>(memory, volume::ReadFreeMemory);
-  volume::Environment& environment = tools->environment;
-  environment.driver_name = options.driver_name;
-  environment.storage = tools->storage.get();
-  environment.workers = tools->workers.get();
-  environment.tools = &tools->filesystem_tools;
-  environment.kdf_budget = tools->budget.get();
-  environment.observer = &tools->observer;
-  environment.read_mount_table = [] { return mount::ReadMountTable(); };
-  return tools;
-}
-
-// The bytes of the file as they are, as `cryptsetup --key-file` takes them; "-" is standard input.
-absl::StatusOr<SecretBytes> ReadKey(const std::string& path) {
-  UniqueFd file;
-  if (path != "-") {
-    CV_ASSIGN_OR_RETURN(file, OpenFile(path, O_RDONLY));
-  }
-  const int fd = path == "-" ? STDIN_FILENO : file.get();
-  CV_ASSIGN_OR_RETURN(SecretBytes buffer, SecretBytes::Allocate(size_t{64} << 10));
-  size_t size = 0;
-  while (size < buffer.size()) {
-    const ssize_t got = TEMP_FAILURE_RETRY(::read(fd, buffer.data() + size, buffer.size() - size));
-    if (got < 0) return ErrnoStatus(errno, "read the key from " + path);
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
-  }
-  if (size == 0) return InvalidArgument("read the key from {}: it is empty", path);
-  if (size == buffer.size()) return InvalidArgument("read the key from {}: it is too long", path);
-  return SecretBytes::CopyOf(buffer.span().first(size));
-}
 
 volume::VolumeOptions VolumeOptionsOf(const MaintenanceOptions& options) {
   volume::VolumeOptions result;
@@ -108,18 +42,6 @@ absl::StatusOr<luks::FormatParameters> NewKeyslot(const MaintenanceOptions& opti
   luks::FormatOverrides overrides;
   if (!options.pbkdf.empty()) overrides.pbkdf = options.pbkdf;
   return luks::ResolveFormatParameters(overrides, {}, options.new_key_is_random);
-}
-
-absl::StatusOr<luks::Header> ReadHeader(const std::string& path) {
-  CV_ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_RDONLY));
-  const off_t end = ::lseek(file.get(), 0, SEEK_END);
-  if (end < 0) return ErrnoStatus(errno, "find the size of " + path);
-  const auto size = static_cast<uint64_t>(end);
-  std::vector<uint8_t> start(std::min(size, luks::kHeaderReadBytes));
-  CV_RETURN_IF_ERROR(ReadFullyAt(file.get(), start, 0, path));
-  // A saved header has no data behind it, so its word on the device's size is not held against it.
-  constexpr uint64_t kAnySize = uint64_t{1} << 62;
-  return luks::ParseHeader(start, kAnySize);
 }
 
 absl::StatusOr<std::string> LocationOf(const Options& options,
@@ -145,8 +67,10 @@ const char* CopyName(luks::CopyState state) {
   return "absent";
 }
 
-nlohmann::json Describe(const luks::Keyslot& slot) {
+nlohmann::json Describe(const luks::Keyslot& slot,
+                        const std::vector<luks::RecoveryToken>& recovery) {
   return {{"id", slot.id},
+          {"recovery", luks::IsRecoveryKeyslot(recovery, slot.id)},
           {"kdf", slot.kdf},
           {"iterations", slot.kdf_iterations},
           {"memory_kib", slot.kdf_memory_kib},
@@ -166,7 +90,10 @@ absl::StatusOr<nlohmann::json> Describe(const std::string& location, const luks:
                            {"data_offset", header.data_offset},
                            {"keyslots", nlohmann::json::array()}};
   if (header.version == 2) result["secondary"] = CopyName(header.secondary);
-  for (const luks::Keyslot& slot : header.keyslots) result["keyslots"].push_back(Describe(slot));
+  const auto recovery = luks::FindRecoveryTokens(header);
+  for (const luks::Keyslot& slot : header.keyslots) {
+    result["keyslots"].push_back(Describe(slot, recovery));
+  }
   CV_ASSIGN_OR_RETURN(const auto token, luks::FindToken(header));
   if (!token.has_value()) return result;
   const luks::VolumeToken& volume = token->token;
@@ -178,14 +105,18 @@ absl::StatusOr<nlohmann::json> Describe(const std::string& location, const luks:
   return result;
 }
 
+const char* NoteOn(const nlohmann::json& keyslot) {
+  if (keyslot["recovery"].get<bool>()) return "recovery: opens for the age recipients";
+  return keyslot["ignored"].get<bool>() ? "opened only when asked for by number" : "";
+}
+
 void PrintKeyslots(const nlohmann::json& header, std::FILE* out) {
   fmt::print(out, "{:<8} {:<9} {:>10} {:>10}  {}\n", "KEYSLOT", "KDF", "ITERATIONS", "MEMORY KiB",
              "NOTE");
   for (const auto& slot : header["keyslots"]) {
     fmt::print(out, "{:<8} {:<9} {:>10} {:>10}  {}\n", slot["id"].get<int>(),
                slot["kdf"].get<std::string>(), slot["iterations"].get<uint64_t>(),
-               slot["memory_kib"].get<uint64_t>(),
-               slot["ignored"].get<bool>() ? "opened only when asked for by number" : "");
+               slot["memory_kib"].get<uint64_t>(), NoteOn(slot));
   }
 }
 
@@ -241,6 +172,37 @@ absl::Status RemoveKey(const Options& options, const MaintenanceOptions& mainten
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<std::string>> NewRecipients(const MaintenanceOptions& options) {
+  std::string text = absl::StrJoin(options.recipients, "\n");
+  if (!options.recipients_file.empty()) {
+    CV_ASSIGN_OR_RETURN(const std::string file, ReadSmallFile(options.recipients_file));
+    text += "\n" + file;
+  }
+  const bool none = options.recipients.empty() && options.recipients_file.empty();
+  if (none != options.no_recipients) {
+    return InvalidArgument(
+        "give --recipient or --recipients-file, or --none to have no recovery keyslot");
+  }
+  if (none) return std::vector<std::string>();
+  return volume::ParseRecoveryRecipients(text);
+}
+
+absl::Status SetRecovery(const Options& options, const MaintenanceOptions& maintenance,
+                         std::FILE* out) {
+  CV_ASSIGN_OR_RETURN(const std::vector<std::string> recipients, NewRecipients(maintenance));
+  CV_ASSIGN_OR_RETURN(const SecretBytes key, ReadKey(maintenance.key_file));
+  CV_ASSIGN_OR_RETURN(auto tools, OpenTools(options));
+  CV_ASSIGN_OR_RETURN(Work work, OpenWork(options, maintenance, *tools, "key set-recovery"));
+  CV_RETURN_IF_ERROR(work->SetRecovery(key, recipients));
+  if (recipients.empty()) {
+    fmt::print(out, "The volume has no recovery keyslot any more.\n");
+  } else {
+    fmt::print(out, "{} recipients can open the volume with cryptvol-csi recover.\n",
+               recipients.size());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SaveHeader(const Options& options, const MaintenanceOptions& maintenance,
                         std::FILE* out) {
   CV_ASSIGN_OR_RETURN(auto tools, OpenTools(options));
@@ -272,46 +234,33 @@ absl::Status Adopt(const Options& options, const MaintenanceOptions& maintenance
   return absl::OkStatus();
 }
 
-// One line, or one object, for each volume of the backends.
-nlohmann::json DescribeVolume(block::Backend& backend, const block::VolumeInfo& info) {
-  nlohmann::json result = {{"volume_id", info.spec.volume_id},
-                           {"backend", backend.name()},
-                           {"capacity_bytes", info.spec.capacity_bytes},
-                           {"attached", info.attached},
-                           {"key_id", ""},
-                           {"keyslots", 0},
-                           {"note", info.spec.header_bytes == 0 ? "not encrypted" : ""}};
-  if (info.spec.header_bytes == 0) return result;
-  const auto header = ReadHeader(backend.Location(info.spec.volume_id));
-  if (!header.ok()) {
-    result["note"] = absl::IsNotFound(header.status()) ? "not formatted" : Message(header.status());
-    return result;
-  }
-  result["keyslots"] = header->keyslots.size();
-  const auto token = luks::FindToken(*header);
-  if (token.ok() && token->has_value()) result["key_id"] = (*token)->token.key_id;
-  return result;
+nlohmann::json ToJson(const ListedVolume& volume) {
+  return {{"volume_id", volume.volume_id},
+          {"backend", volume.backend},
+          {"capacity_bytes", volume.capacity_bytes},
+          {"attached", volume.attached},
+          {"encrypted", volume.encrypted},
+          {"keyslots", volume.keyslots},
+          {"recovery", volume.recovery},
+          {"key_id", volume.key_id},
+          {"note", volume.note}};
 }
 
 absl::Status ListVolumes(const Options& options, const MaintenanceOptions& maintenance,
                          std::FILE* out) {
   CV_ASSIGN_OR_RETURN(auto storage, OpenStorage(options));
-  nlohmann::json volumes = nlohmann::json::array();
-  for (const auto& backend : storage->backends()) {
-    CV_ASSIGN_OR_RETURN(const std::vector<block::VolumeInfo> infos, backend->List());
-    for (const block::VolumeInfo& info : infos) volumes.push_back(DescribeVolume(*backend, info));
-  }
+  CV_ASSIGN_OR_RETURN(const std::vector<ListedVolume> volumes, ListBackendVolumes(*storage));
   if (maintenance.json) {
-    fmt::print(out, "{}\n", volumes.dump(2, ' ', true));
+    nlohmann::json list = nlohmann::json::array();
+    for (const ListedVolume& volume : volumes) list.push_back(ToJson(volume));
+    fmt::print(out, "{}\n", list.dump(2, ' ', true));
     return absl::OkStatus();
   }
-  fmt::print(out, "{:<44} {:>16} {:<8} {:>8} {:<20} {}\n", "VOLUME", "BYTES", "ATTACHED",
-             "KEYSLOTS", "KEY ID", "NOTE");
-  for (const auto& volume : volumes) {
-    fmt::print(out, "{:<44} {:>16} {:<8} {:>8} {:<20} {}\n", volume["volume_id"].get<std::string>(),
-               volume["capacity_bytes"].get<uint64_t>(),
-               volume["attached"].get<bool>() ? "yes" : "no", volume["keyslots"].get<size_t>(),
-               volume["key_id"].get<std::string>(), volume["note"].get<std::string>());
+  static constexpr char kRow[] = "{:<44} {:>16} {:<8} {:>8} {:<8} {:<20} {}\n";
+  fmt::print(out, kRow, "VOLUME", "BYTES", "ATTACHED", "KEYSLOTS", "RECOVERY", "KEY ID", "NOTE");
+  for (const ListedVolume& volume : volumes) {
+    fmt::print(out, kRow, volume.volume_id, volume.capacity_bytes, volume.attached ? "yes" : "no",
+               volume.keyslots, volume.recovery ? "yes" : "no", volume.key_id, volume.note);
   }
   return absl::OkStatus();
 }
@@ -343,7 +292,12 @@ MaintenanceCommands::MaintenanceCommands(CLI::App& app) {
 
   CLI::App* key = app.add_subcommand("key", "Look at and change a volume's keyslots");
   key->require_subcommand(1);
-  key_list_ = AddVolumeCommand(*key, "list", "List the keyslots; needs no key", options_);
+  key_list_ = key->add_subcommand(
+      "list",
+      "List the keyslots of a volume, or, without VOLUME, which key opens each volume of the "
+      "backends; needs no key");
+  key_list_->add_option("VOLUME", options_.volume_id, "The volume's id");
+  key_list_->add_option("--device", options_.device, "The device of a static volume");
   key_list_->add_flag("--json", options_.json, json_help);
   key_add_ = AddVolumeCommand(*key, "add", "Add a keyslot for another key", options_);
   AddKeyFile(key_add_, options_, "A file with a key that opens the volume; - is standard input");
@@ -355,6 +309,16 @@ MaintenanceCommands::MaintenanceCommands(CLI::App& app) {
   key_remove_ = AddVolumeCommand(*key, "remove", "Destroy a keyslot", options_);
   AddKeyFile(key_remove_, options_, "A file with a key that opens another keyslot");
   key_remove_->add_option("--keyslot", options_.keyslot, "Its number, from key list")->required();
+  key_set_recovery_ = AddVolumeCommand(
+      *key, "set-recovery", "Replace the age recipients that can open the volume", options_);
+  AddKeyFile(key_set_recovery_, options_, "A file with a key that opens the volume");
+  key_set_recovery_->add_option("-r,--recipient", options_.recipients, "An age recipient (age1...)")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  key_set_recovery_->add_option("-R,--recipients-file", options_.recipients_file,
+                                "A file of age recipients");
+  key_set_recovery_->add_flag("--none", options_.no_recipients, "Remove the recovery keyslot");
 
   CLI::App* header = app.add_subcommand("header", "Look at, save and restore a volume's header");
   header->require_subcommand(1);
@@ -380,9 +344,11 @@ MaintenanceCommands::MaintenanceCommands(CLI::App& app) {
 
 std::optional<absl::Status> MaintenanceCommands::Run(const Options& options, std::FILE* out) {
   if (volumes_->parsed()) return ListVolumes(options, options_, out);
+  if (key_list_->parsed() && options_.volume_id.empty()) return ListVolumes(options, options_, out);
   if (key_list_->parsed()) return Inspect(options, options_, /*keyslots_only=*/true, out);
   if (key_add_->parsed()) return AddKey(options, options_, out);
   if (key_remove_->parsed()) return RemoveKey(options, options_, out);
+  if (key_set_recovery_->parsed()) return SetRecovery(options, options_, out);
   if (header_inspect_->parsed()) return Inspect(options, options_, /*keyslots_only=*/false, out);
   if (header_save_->parsed()) return SaveHeader(options, options_, out);
   if (header_restore_->parsed()) return RestoreHeader(options, options_, out);

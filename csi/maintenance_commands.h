@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "csi/options.h"
@@ -24,6 +25,9 @@ struct MaintenanceOptions {
   bool new_key_is_random = false;
   std::string pbkdf;
   int keyslot = -1;
+  std::vector<std::string> recipients;
+  std::string recipients_file;
+  bool no_recipients = false;
   bool json = false;
 };
 
@@ -39,6 +43,7 @@ class MaintenanceCommands {
   CLI::App* volumes_;
   CLI::App* key_list_;
   CLI::App* key_add_;
+  CLI::App* key_set_recovery_;
   CLI::App* key_remove_;
   CLI::App* header_inspect_;
   CLI::App* header_save_;

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <filesystem>
 #include <limits>
 #include <string_view>
 
 #include "base/status.h"
+#include "base/unique_fd.h"
+#include "volume/recovery_recipients.h"
 
 namespace cryptvol::driver {
 namespace {
@@ -65,6 +68,31 @@ absl::Status CheckDirectory(const std::string& flag, const std::string& path, bo
 }
 
 }  // namespace
+
+absl::StatusOr<volume::HeaderEscrow> OpenEscrow(const Options& options) {
+  volume::HeaderEscrow escrow;
+  if (options.header_escrow.empty()) return escrow;
+  if (options.header_escrow.front() != '/' || options.header_escrow_recipients.empty()) {
+    return InvalidArgument(
+        "--header-escrow={}: takes an absolute directory, and --header-escrow-recipients=FILE with "
+        "the age recipients that can read what is saved there",
+        options.header_escrow);
+  }
+  CV_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(options.header_escrow_recipients));
+  auto recipients = volume::ParseRecoveryRecipients(text);
+  if (!recipients.ok()) {
+    return Annotate(recipients.status(),
+                    "--header-escrow-recipients=" + options.header_escrow_recipients);
+  }
+  std::error_code error;
+  if (std::filesystem::create_directories(options.header_escrow, error)) {
+    std::filesystem::permissions(options.header_escrow, std::filesystem::perms::owner_all, error);
+  }
+  if (error) return ErrnoStatus(error.value(), "make " + options.header_escrow);
+  escrow.directory = options.header_escrow;
+  escrow.recipients = *std::move(recipients);
+  return escrow;
+}
 
 absl::StatusOr<uint64_t> ParseSize(const std::string& text) {
   uint64_t value = 0;

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/log.h"
+#include "volume/header_escrow.h"
 
 namespace cryptvol::driver {
 
@@ -24,8 +25,10 @@ struct Options {
   std::string kubelet_endpoint;          // the endpoint's path as kubelet sees it; empty: as ours
   std::string log_level = "info";
   std::string log_format = "text";
-  uint32_t drain_seconds = 25;  // less than Kubernetes' 30 s between SIGTERM and SIGKILL
-  std::string worker;           // path of cryptvol-worker; empty: beside this program
+  uint32_t drain_seconds = 25;           // less than Kubernetes' 30 s between SIGTERM and SIGKILL
+  std::string header_escrow;             // a directory; empty: headers are not saved
+  std::string header_escrow_recipients;  // a file of age recipients
+  std::string worker;                    // path of cryptvol-worker; empty: beside this program
 
   // Filled by ValidateOptions:
   std::string socket_path;
@@ -36,6 +39,10 @@ struct Options {
 
 // INVALID_ARGUMENT, naming the flag and what it takes.
 absl::Status ValidateOptions(Options& options);
+
+// The directory, made if need be, and the recipients, read from their file. INVALID_ARGUMENT names the
+// flag.
+absl::StatusOr<volume::HeaderEscrow> OpenEscrow(const Options& options);
 
 // "256MiB", "1GiB", "64Mi", "1000000": binary units only.
 absl::StatusOr<uint64_t> ParseSize(const std::string& text);

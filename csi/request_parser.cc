@@ -243,6 +243,18 @@ absl::Status ReadValidatedFields(const ::csi::v1::ValidateVolumeCapabilitiesRequ
   return absl::OkStatus();
 }
 
+// A rescued volume is used read-only, whatever access mode its PersistentVolume has.
+absl::Status ApplyRescue(const volume::VolumeOptions& options, volume::Access& access) {
+  if (!options.rescue) return absl::OkStatus();
+  if (access.block && !options.encrypted) {
+    return InvalidArgument(
+        "rescue: \"true\" cannot keep a pod from writing to the device of a plain block volume; use "
+        "volumeMode: Filesystem, or make the device read-only (blockdev --setro)");
+  }
+  access.mode = volume::AccessMode::kSingleNodeReaderOnly;
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<volume::CreateRequest> ParseCreateVolume(::csi::v1::CreateVolumeRequest* request) {
@@ -340,6 +352,7 @@ absl::StatusOr<volume::StageRequest> ParseStage(::csi::v1::NodeStageVolumeReques
   CV_ASSIGN_OR_RETURN(result.options,
                       volume::ParseVolumeOptions(context, volume::OptionSource::kVolumeAttributes));
   CV_RETURN_IF_ERROR(CheckMakeOptions(result.access, result.options));
+  CV_RETURN_IF_ERROR(ApplyRescue(result.options, result.access));
   CV_ASSIGN_OR_RETURN(
       result.secret,
       ParseSecret(
@@ -376,6 +389,7 @@ absl::StatusOr<volume::PublishRequest> ParsePublish(::csi::v1::NodePublishVolume
   result.volume_id = request->volume_id();
   result.staging_path = request->staging_target_path();
   result.target_path = request->target_path();
+  CV_RETURN_IF_ERROR(ApplyRescue(result.options, result.access));
   result.read_only = request->readonly() || result.access.read_only();
   if (!request->secrets().empty()) {
     auto secret = ParseSecret(result.options, request->secrets(), "nodePublishSecretRef");

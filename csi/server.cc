@@ -17,6 +17,7 @@
 #include "csi/controller_service.h"
 #include "csi/http_server.h"
 #include "csi/identity_service.h"
+#include "csi/key_census.h"
 #include "csi/key_rotator.h"
 #include "csi/kubelet_registration.h"
 #include "csi/node_service.h"
@@ -47,14 +48,15 @@ int WaitForStopSignal() {
 }
 
 // Returns when every call has ended; ends the process when that takes too long.
-void Drain(grpc::Server& server, KeyRotator& rotator, std::chrono::seconds time) {
+void Drain(grpc::Server& server, KeyRotator& rotator, KeyCensus& census,
+           std::chrono::seconds time) {
   std::mutex mutex;
   std::condition_variable changed;
   bool done = false;
   std::thread waiter([&] {
     server.Shutdown(std::chrono::system_clock::now() + time);
     server.Wait();
-    const bool idle = rotator.Stop(time);
+    const bool idle = rotator.Stop(time) && census.Stop(std::chrono::seconds(1));
     const std::lock_guard lock(mutex);
     done = idle;
     changed.notify_all();
@@ -81,6 +83,7 @@ volume::Environment MakeEnvironment(const Options& options, const Parts& parts,
   environment.tools = parts.tools;
   environment.kdf_budget = budget;
   environment.observer = observer;
+  environment.escrow = parts.escrow;
   environment.read_mount_table = [] { return mount::ReadMountTable(); };
   return environment;
 }
@@ -122,7 +125,8 @@ absl::Status Serve(const Options& options, const Parts& parts) {
                        parts.abandoned_workers});
   CV_ASSIGN_OR_RETURN(VolumeLocks locks, VolumeLocks::Open(options.state_dir));
   volume::Node node(MakeEnvironment(options, parts, &budget, &telemetry));
-  volume::Provisioner provisioner(parts.storage);
+  volume::Provisioner provisioner(parts.storage, parts.escrow);
+  KeyCensus census(parts.storage, &telemetry);
 
   IdentityService identity(
       options.driver_name, !parts.storage->backends().empty(), [&] { return node.Probe(); },
@@ -150,7 +154,7 @@ absl::Status Serve(const Options& options, const Parts& parts) {
   const int signal = WaitForStopSignal();
   Log(LogLevel::kInfo, "stopping", {{"signal", ::strsignal(signal)}});
   if (registration_server != nullptr) registration_server->Shutdown();
-  Drain(*server, *rotator, std::chrono::seconds(options.drain_seconds));
+  Drain(*server, *rotator, census, std::chrono::seconds(options.drain_seconds));
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();
 }

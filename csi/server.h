@@ -14,6 +14,7 @@ struct Parts {
   volume::DeviceWorkerFactory* workers;
   volume::FilesystemTools* tools;
   std::function<int()> abandoned_workers;
+  volume::HeaderEscrow escrow;
 };
 
 // Blocks SIGTERM and SIGINT for this thread and all that it starts. Before the first thread.

@@ -54,6 +54,16 @@ Telemetry::Telemetry(LiveValues live)
                      .Help("Times that a volume's keyslots were compared with its Secret, by what "
                            "came of it: rotated, unchanged, failed.")
                      .Register(registry_)),
+      escrows_(prometheus::BuildCounter()
+                   .Name("cryptvol_header_escrows_total")
+                   .Help("Times that a volume's header was to be saved, by what came of it: ok, "
+                         "failed.")
+                   .Register(registry_)),
+      volumes_(prometheus::BuildGauge()
+                   .Name("cryptvol_volumes")
+                   .Help("Encrypted volumes of the backends, staged or not, by the CRYPTO_KEY_ID "
+                         "of the key that opens them.")
+                   .Register(registry_)),
       open_volumes_(AddGauge(registry_, "cryptvol_open_volumes",
                              "Encrypted volumes that are mapped on this node.")),
       kdf_in_use_(AddGauge(registry_, "cryptvol_kdf_memory_bytes",
@@ -67,6 +77,23 @@ void Telemetry::UnlockTook(std::chrono::duration<double> time) { unlocks_.Observ
 
 void Telemetry::RotationEnded(const char* result) {
   rotations_.Add({{"result", result}}).Increment();
+}
+
+void Telemetry::EscrowEnded(const absl::Status& status) {
+  escrows_.Add({{"result", status.ok() ? "ok" : "failed"}}).Increment();
+}
+
+void Telemetry::SetVolumes(const std::map<std::pair<std::string, std::string>, int>& volumes) {
+  const std::lock_guard lock(volumes_mutex_);
+  for (const auto& [labels, gauge] : volumes_told_) {
+    if (!volumes.contains(labels)) volumes_.Remove(gauge);
+  }
+  std::erase_if(volumes_told_, [&](const auto& told) { return !volumes.contains(told.first); });
+  for (const auto& [labels, count] : volumes) {
+    prometheus::Gauge& gauge = volumes_.Add({{"backend", labels.first}, {"key_id", labels.second}});
+    gauge.Set(count);
+    volumes_told_[labels] = &gauge;
+  }
 }
 
 void Telemetry::RpcEnded(const std::string& method, const std::string& volume_id,

@@ -12,7 +12,9 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "volume/environment.h"
@@ -33,6 +35,11 @@ class Telemetry : public volume::Observer {
 
   void UnlockTook(std::chrono::duration<double> time) override;
   void RotationEnded(const char* result) override;
+  void EscrowEnded(const absl::Status& status) override;
+
+  // How many volumes there are, by backend and the id of the key that opens them. Replaces what was
+  // told before.
+  void SetVolumes(const std::map<std::pair<std::string, std::string>, int>& volumes);
 
   // Counts and logs one finished RPC. `method` is "NodeStageVolume". Nothing of the request but the
   // volume's id is logged. Failures are warnings; repeated polls (Probe, capabilities) are logged
@@ -49,6 +56,10 @@ class Telemetry : public volume::Observer {
   prometheus::Family<prometheus::Histogram>& rpcs_;
   prometheus::Histogram& unlocks_;
   prometheus::Family<prometheus::Counter>& rotations_;
+  prometheus::Family<prometheus::Counter>& escrows_;
+  std::mutex volumes_mutex_;
+  std::map<std::pair<std::string, std::string>, prometheus::Gauge*> volumes_told_;
+  prometheus::Family<prometheus::Gauge>& volumes_;
   prometheus::Gauge& open_volumes_;
   prometheus::Gauge& kdf_in_use_;
   prometheus::Gauge& kdf_most_;

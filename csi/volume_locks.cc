@@ -1,11 +1,9 @@
 #include "csi/volume_locks.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <string_view>
@@ -14,6 +12,7 @@
 #include <vector>
 
 #include "base/deadline.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "fmt/chrono.h"
 #include "fmt/ranges.h"
@@ -25,16 +24,6 @@ namespace fs = std::filesystem;
 using std::chrono::system_clock;
 
 // A file's name for any volume id.
-absl::StatusOr<std::string> Sha256Hex(std::string_view text) {
-  std::array<unsigned char, 32> digest;
-  size_t size = digest.size();
-  if (EVP_Q_digest(nullptr, "SHA256", nullptr, text.data(), text.size(), digest.data(), &size) !=
-      1) {
-    return Internal("name a volume's lock file: SHA-256 is not available from OpenSSL");
-  }
-  return fmt::format("{:02x}", fmt::join(digest, ""));
-}
-
 bool HoldsFlock(const fs::path& process, const fs::path& descriptor) {
   const auto info = ReadSmallFile(process / "fdinfo" / descriptor);
   return info.ok() && info->find("FLOCK") != std::string::npos;
@@ -130,7 +119,7 @@ absl::Status VolumeLocks::Register(const std::string& volume_id, const std::stri
 
 absl::StatusOr<std::shared_ptr<VolumeLock>> VolumeLocks::TryLock(const std::string& volume_id,
                                                                  const std::string& operation) {
-  CV_ASSIGN_OR_RETURN(const std::string name, Sha256Hex(volume_id));
+  const std::string name = Hex(Sha256(volume_id));
   CV_RETURN_IF_ERROR(Register(volume_id, operation));
   std::shared_ptr<VolumeLock> lock(new VolumeLock(volume_id, holders_));
   CV_ASSIGN_OR_RETURN(lock->file_, LockFile(fmt::format("{}/{}.lock", directory_, name)));

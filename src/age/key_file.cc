@@ -7,24 +7,11 @@
 #include "age/armor.h"
 #include "age/file.h"
 #include "age/x25519.h"
+#include "base/memory_stream.h"
 #include "base/status.h"
 
 namespace cryptvol::age {
 namespace {
-
-class MemorySource : public ByteSource {
- public:
-  explicit MemorySource(Bytes bytes) : bytes_(bytes) {}
-  absl::StatusOr<size_t> Read(std::span<uint8_t> buffer) override {
-    const size_t size = std::min(buffer.size(), bytes_.size());
-    std::ranges::copy(bytes_.first(size), buffer.begin());
-    bytes_ = bytes_.subspan(size);
-    return size;
-  }
-
- private:
-  Bytes bytes_;
-};
 
 class MemoryRange : public RangeSource {
  public:

@@ -1,11 +1,10 @@
 #include "block/static_records.h"
 
-#include <openssl/sha.h>
 #include <unistd.h>
 
-#include <array>
 
 #include "base/atomic_file.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "block/directory.h"
@@ -15,14 +14,6 @@ namespace cryptvol::block {
 namespace {
 
 constexpr uint64_t kVersion = 1;
-
-std::string HexSha256(const std::string& text) {
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
-  ::SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
-  std::string hex;
-  for (unsigned char byte : digest) hex += fmt::format("{:02x}", byte);
-  return hex;
-}
 
 absl::StatusOr<FormatRecord> Parse(std::string_view text, const std::string& volume_id) {
   CV_ASSIGN_OR_RETURN(const auto object, ParseObject(text, {"version", "volume_id", "record"}));
@@ -46,7 +37,7 @@ absl::StatusOr<StaticRecords> StaticRecords::Open(const std::string& directory) 
 }
 
 std::string StaticRecords::PathOf(const std::string& volume_id) const {
-  return fmt::format("{}/{}.json", directory_, HexSha256(volume_id));
+  return fmt::format("{}/{}.json", directory_, Hex(Sha256(volume_id)));
 }
 
 absl::StatusOr<FormatRecord> StaticRecords::Load(const std::string& volume_id) const {

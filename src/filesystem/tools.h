@@ -66,6 +66,10 @@ absl::StatusOr<bool> IsWhole(const std::string& type, const std::string& device,
 // Mount options that this type needs always (xfs: nouuid, since copies carry the same UUID).
 std::vector<std::string> RequiredMountOptions(const std::string& type);
 
+// For a read-only mount that must not write: one that leaves the journal (or log) as it is, which
+// otherwise is replayed even then.
+std::vector<std::string> NoReplayMountOptions(const std::string& type);
+
 }  // namespace cryptvol::filesystem
 
 #endif  // CRYPTVOL_FILESYSTEM_TOOLS_H_

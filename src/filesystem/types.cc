@@ -21,4 +21,10 @@ std::vector<std::string> RequiredMountOptions(const std::string& type) {
   return {};
 }
 
+std::vector<std::string> NoReplayMountOptions(const std::string& type) {
+  if (type == "xfs") return {"norecovery"};
+  if (type == "btrfs") return {"rescue=nologreplay"};
+  return {"noload"};
+}
+
 }  // namespace cryptvol::filesystem

@@ -1,10 +1,7 @@
 #include "keys/volume_secret.h"
 
-#include <sys/random.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -12,6 +9,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "base/decimal.h"
+#include "base/random.h"
 #include "base/status.h"
 #include "fmt/ranges.h"
 
@@ -221,11 +219,7 @@ void WipeSecrets(Secrets& secrets) {
 }
 
 absl::StatusOr<SecretBytes> GeneratePassphrase() {
-  CV_ASSIGN_OR_RETURN(SecretBytes random, SecretBytes::Allocate(32));
-  // Up to 256 bytes come whole or not at all once the kernel's generator is seeded.
-  if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
-    return ErrnoStatus(errno, "get random bytes from the kernel for a new passphrase");
-  }
+  CV_ASSIGN_OR_RETURN(const SecretBytes random, RandomSecret(32));
   CV_ASSIGN_OR_RETURN(SecretBytes digits, SecretBytes::Allocate(2 * random.size()));
   constexpr std::string_view kDigits = "0123456789abcdef";
   for (size_t i = 0; i < random.size(); ++i) {

@@ -27,6 +27,7 @@
 #include "filesystem/usage.h"
 #include "luks/format_parameters.h"
 #include "luks/intent_block.h"
+#include "luks/recovery_token.h"
 #include "luks/token.h"
 #include "mount/mounter.h"
 
@@ -41,6 +42,7 @@ struct HeaderSummary {
   uint64_t data_offset = 0;       // bytes
   bool damaged_copy = false;      // one of the two copies; repaired once a key has opened the other
   std::optional<luks::FoundToken> token;
+  std::vector<luks::RecoveryToken> recovery;
 };
 
 struct Inspection {
@@ -54,6 +56,13 @@ struct HeaderPlan {
   luks::FormatParameters parameters;  // sector_bytes decided
   std::string luks_uuid;
   luks::VolumeToken token;
+  std::vector<std::string> recovery_recipients;  // age's native ones; none: no recovery keyslot
+};
+
+struct EscrowRequest {
+  std::string directory;
+  std::string volume;                   // what the file's name begins with; safe for one
+  std::vector<std::string> recipients;  // age's native ones
 };
 
 struct ActivateOptions {
@@ -129,6 +138,11 @@ class LuksOperations {
   // Overwrites the keyslot's area, then forgets it. FAILED_PRECONDITION when it is the last one.
   virtual absl::Status DestroyKeyslot(int keyslot, Deadline deadline) = 0;
 
+  // Makes a recovery keyslot for these recipients (age's native ones), proves it, and then removes
+  // those that were there; without recipients, only that. Needs the unlocked volume key.
+  virtual absl::Status SetRecovery(const std::vector<std::string>& recipients,
+                                   Deadline deadline) = 0;
+
   // Copies everything before the data of the inspected device (16 MiB where no header says how much
   // that is) into a new file (mode 0600), durably: what `cryptsetup luksHeaderRestore` takes, too.
   // ALREADY_EXISTS leaves a file that is there.
@@ -140,6 +154,10 @@ class LuksOperations {
   // Writes the copy that LoadHeaderFile took to the device, which must not be in use. It must have
   // been unlocked: a header that nobody can open replaces none.
   virtual absl::Status RestoreHeader(Deadline deadline) = 0;
+
+  // Saves the device's header, encrypted, as VOLUME.LUKS-UUID.DIGEST.luks.age, and then removes what
+  // the directory has of the same header's earlier states. False when it has this state already.
+  virtual absl::StatusOr<bool> EscrowHeader(const EscrowRequest& request, Deadline deadline) = 0;
 };
 
 class MappingOperations {

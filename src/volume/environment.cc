@@ -1,9 +1,6 @@
 #include "volume/environment.h"
 
-#include <openssl/sha.h>
-
-#include <array>
-
+#include "base/sha256.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 
@@ -31,11 +28,7 @@ absl::StatusOr<bool> FilesystemTools::IsWhole(const std::string& type, const std
 
 std::string MappingName(const std::string& driver_name, const std::string& volume_id) {
   const std::string text = driver_name + '\0' + volume_id;
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
-  std::string name = "cryptvol-";
-  for (size_t i = 0; i < 16; ++i) name += fmt::format("{:02x}", digest[i]);
-  return name;
+  return "cryptvol-" + Hex(Sha256(text)).substr(0, 32);
 }
 
 std::string MappingPath(const std::string& mapping_name) { return "/dev/mapper/" + mapping_name; }

@@ -10,6 +10,7 @@
 #include "filesystem/tools.h"
 #include "mount/mount_table.h"
 #include "volume/device_worker.h"
+#include "volume/header_escrow.h"
 #include "volume/kdf_budget.h"
 #include "volume/storage.h"
 
@@ -43,6 +44,7 @@ struct StepLimits {
   std::chrono::milliseconds mount = std::chrono::minutes(2);    // replays a journal
   std::chrono::milliseconds unmount = std::chrono::minutes(2);  // writes back what is dirty
   std::chrono::milliseconds usage = std::chrono::seconds(10);
+  std::chrono::milliseconds escrow = std::chrono::seconds(20);  // the stage waits for it
 };
 
 // What an operation tells while it goes on. Thread-safe.
@@ -52,6 +54,7 @@ class Observer {
   virtual void UnlockTook(std::chrono::duration<double> /*time*/) {}
   // "rotated", "unchanged", "failed"
   virtual void RotationEnded(const char* /*result*/) {}
+  virtual void EscrowEnded(const absl::Status& /*status*/) {}
 };
 
 struct Environment {
@@ -62,6 +65,7 @@ struct Environment {
   KdfBudget* kdf_budget;
   Observer* observer;
   StepLimits limits;
+  HeaderEscrow escrow;
   std::function<absl::StatusOr<std::vector<mount::MountEntry>>()> read_mount_table;
 };
 

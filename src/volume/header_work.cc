@@ -21,8 +21,8 @@ absl::StatusOr<std::unique_ptr<HeaderWork>> HeaderWork::Open(const Environment& 
   work->detach_ = !attached;
   CV_ASSIGN_OR_RETURN(const std::string device, work->storage_->Attach(/*read_only=*/false));
   // What a restore that was killed has left.
-  CV_RETURN_IF_ERROR(work->worker_->Deactivate(work->trial_mapping_,
-                                               Deadline::After(environment.limits.map)));
+  CV_RETURN_IF_ERROR(
+      work->worker_->Deactivate(work->trial_mapping_, Deadline::After(environment.limits.map)));
   CV_ASSIGN_OR_RETURN(work->inspection_,
                       work->worker_->Inspect(device, Deadline::After(environment.limits.inspect)));
   return work;
@@ -66,7 +66,9 @@ absl::StatusOr<int> HeaderWork::AddKey(const SecretBytes& existing, const Secret
   CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant,
                       env_.kdf_budget->Acquire(parameters.kdf_memory_bytes(),
                                                Deadline::After(env_.limits.kdf_queue)));
-  return worker_->AddKeyslot(parameters, added, Deadline::After(2 * env_.limits.unlock));
+  auto keyslot = worker_->AddKeyslot(parameters, added, Deadline::After(2 * env_.limits.unlock));
+  KeepHeader(env_, inspection_.device.path, volume_id_);
+  return keyslot;
 }
 
 absl::Status HeaderWork::RemoveKey(const SecretBytes& remaining, int keyslot) {
@@ -78,7 +80,18 @@ absl::Status HeaderWork::RemoveKey(const SecretBytes& remaining, int keyslot) {
         "shall remain",
         keyslot);
   }
-  return worker_->DestroyKeyslot(keyslot, Deadline::After(env_.limits.write));
+  const absl::Status status = worker_->DestroyKeyslot(keyslot, Deadline::After(env_.limits.write));
+  KeepHeader(env_, inspection_.device.path, volume_id_);
+  return status;
+}
+
+absl::Status HeaderWork::SetRecovery(const SecretBytes& existing,
+                                     const std::vector<std::string>& recipients) {
+  CV_ASSIGN_OR_RETURN(const HeaderSummary header, UsableHeader());
+  CV_RETURN_IF_ERROR(Unlock(existing, header));
+  const absl::Status status = worker_->SetRecovery(recipients, Deadline::After(env_.limits.unlock));
+  KeepHeader(env_, inspection_.device.path, volume_id_);
+  return status;
 }
 
 absl::Status HeaderWork::SaveHeader(const std::string& file) {
@@ -105,13 +118,14 @@ absl::Status HeaderWork::RestoreHeader(const std::string& file, const SecretByte
   CV_RETURN_IF_ERROR(Annotate(worker_->SaveHeader(kept, Deadline::After(env_.limits.write)),
                               "keep what is there now"));
   CV_RETURN_IF_ERROR(worker_->RestoreHeader(Deadline::After(env_.limits.write)));
-  if (saved.version != 2 || !saved.token.has_value() ||
-      saved.token->token.state == luks::VolumeState::kReady) {
-    return absl::OkStatus();
+  if (saved.version == 2 && saved.token.has_value() &&
+      saved.token->token.state != luks::VolumeState::kReady) {
+    luks::VolumeToken ready = saved.token->token;
+    ready.state = luks::VolumeState::kReady;
+    CV_RETURN_IF_ERROR(worker_->StoreToken(ready, Deadline::After(env_.limits.write)));
   }
-  luks::VolumeToken ready = saved.token->token;
-  ready.state = luks::VolumeState::kReady;
-  return worker_->StoreToken(ready, Deadline::After(env_.limits.write));
+  KeepHeader(env_, inspection_.device.path, volume_id_);
+  return absl::OkStatus();
 }
 
 absl::Status HeaderWork::CheckThatItBelongs(const HeaderSummary& saved) {
@@ -162,7 +176,9 @@ absl::Status HeaderWork::Adopt(const SecretBytes& passphrase) {
   if (header.token.has_value()) token = header.token->token;
   token.volume_id = volume_id_;
   if (!header.token.has_value()) token.state = luks::VolumeState::kReady;
-  return worker_->StoreToken(token, Deadline::After(env_.limits.write));
+  CV_RETURN_IF_ERROR(worker_->StoreToken(token, Deadline::After(env_.limits.write)));
+  KeepHeader(env_, inspection_.device.path, volume_id_);
+  return absl::OkStatus();
 }
 
 }  // namespace cryptvol::volume

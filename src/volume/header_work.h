@@ -36,6 +36,9 @@ class HeaderWork {
   // `remaining` has to open another keyslot than the one that goes: nobody locks himself out.
   absl::Status RemoveKey(const SecretBytes& remaining, int keyslot);
 
+  // A recovery keyslot for these recipients instead of those there are; none: no recovery keyslot.
+  absl::Status SetRecovery(const SecretBytes& existing, const std::vector<std::string>& recipients);
+
   // FAILED_PRECONDITION of a volume whose first format was not finished.
   absl::Status SaveHeader(const std::string& file);
 

@@ -103,8 +103,10 @@ absl::StatusOr<RotationResult> RotateKeys(const Environment& environment, Device
         luks::ResolveFormatParameters(options.format, secret.format, secret.random));
     CV_RETURN_IF_ERROR(rotation.Replace(parameters, unlocked.keyslot));
   }
-  // With one keyslot, there is none that a previous key could open.
-  if (header.keyslots.size() > 1) CV_RETURN_IF_ERROR(rotation.DestroyOthers());
+  // With one keyslot, there is none that a previous key could open; nor does one open a recovery
+  // keyslot.
+  if (header.keyslots.size() > 1 + header.recovery.size())
+    CV_RETURN_IF_ERROR(rotation.DestroyOthers());
   return rotation.changed() ? RotationResult::kRotated : RotationResult::kUnchanged;
 }
 
@@ -128,8 +130,11 @@ absl::StatusOr<RotationResult> RotateStaged(const Environment& environment,
   CV_ASSIGN_OR_RETURN(
       const Unlocked unlocked,
       UnlockWithAnyKey(environment, *worker, device, *inspection.header, request.secret));
-  return RotateKeys(environment, *worker, request.volume_id, request.options, request.secret,
-                    *inspection.header, unlocked);
+  auto result = RotateKeys(environment, *worker, request.volume_id, request.options, request.secret,
+                           *inspection.header, unlocked);
+  // After a failure too: it may have added a keyslot.
+  KeepHeader(environment, device, request.volume_id);
+  return result;
 }
 
 void ReportRotation(const Environment& environment, const std::string& volume_id,

@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "base/decimal.h"
 #include "base/status.h"
+#include "volume/recovery_recipients.h"
 
 namespace cryptvol::volume {
 namespace {
@@ -89,6 +90,14 @@ absl::Status SetAdoptVolumeId(const std::string& name, const std::string& value,
   return absl::OkStatus();
 }
 
+absl::Status SetRecoveryRecipients(const std::string& name, const std::string& value,
+                                   VolumeOptions& options) {
+  auto recipients = ParseRecoveryRecipients(value);
+  if (!recipients.ok()) return Annotate(recipients.status(), name);
+  options.recovery_recipients = *std::move(recipients);
+  return absl::OkStatus();
+}
+
 struct Option {
   std::string_view name;
   Setter set;
@@ -112,8 +121,10 @@ constexpr Option kOptions[] = {
     {"discard", SetFlag<&VolumeOptions::discard>, true},
     {"noReadWorkqueue", SetFlag<&VolumeOptions::no_read_workqueue>, true},
     {"noWriteWorkqueue", SetFlag<&VolumeOptions::no_write_workqueue>, true},
+    {"recoveryRecipients", SetRecoveryRecipients, true, false, true},
     {"device", SetDevice, false, true},
     {"adoptVolumeId", SetAdoptVolumeId, true, true},
+    {"rescue", SetFlag<&VolumeOptions::rescue>, false, true},
 };
 
 // Levenshtein's edit distance.

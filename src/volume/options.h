@@ -25,10 +25,13 @@ struct VolumeOptions {
   bool discard = false;  // discard: pass discards down (tells free blocks to the storage)
   bool no_read_workqueue = false;   // noReadWorkqueue
   bool no_write_workqueue = false;  // noWriteWorkqueue
+  // recoveryRecipients: who can open the volume without its Secret; used when it is formatted
+  std::vector<std::string> recovery_recipients;
 
   // Only in a static PersistentVolume's attributes:
   std::string device;           // device: an absolute path on the node
   std::string adopt_volume_id;  // adoptVolumeId: the id that the device's token may name
+  bool rescue = false;  // rescue: use it read-only, whatever else is asked, and write nothing
 };
 
 enum class OptionSource { kStorageClass, kVolumeAttributes };

@@ -1,10 +1,8 @@
 #include "volume/provisioner.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
-#include <array>
 
+#include "base/sha256.h"
 #include "base/status.h"
 #include "luks/layout.h"
 
@@ -38,11 +36,7 @@ std::string VolumeIdFor(const std::string& name) {
                     std::ranges::all_of(name, IsSafe) && name.front() != '.' &&
                     name.front() != '-' && name.front() != '_';
   if (safe) return name;
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
-  SHA256(reinterpret_cast<const unsigned char*>(name.data()), name.size(), digest.data());
-  std::string id = "named-";
-  for (unsigned char byte : digest) id += fmt::format("{:02x}", byte);
-  return id;
+  return "named-" + Hex(Sha256(name));
 }
 
 absl::StatusOr<block::VolumeInfo> Provisioner::Create(const CreateRequest& request) {
@@ -64,6 +58,12 @@ absl::StatusOr<block::VolumeInfo> Provisioner::Create(const CreateRequest& reque
 }
 
 absl::Status Provisioner::Delete(const std::string& volume_id) {
+  CV_RETURN_IF_ERROR(DeleteFromBackends(volume_id));
+  return Annotate(RemoveKeptHeaders(escrow_, volume_id),
+                  "the volume is deleted, its saved headers are not");
+}
+
+absl::Status Provisioner::DeleteFromBackends(const std::string& volume_id) {
   CV_ASSIGN_OR_RETURN(block::Backend * owner, storage_->FindOwner(volume_id));
   if (owner != nullptr) return owner->Delete(volume_id);
   // What a crash in the middle of a deletion, or of a creation, left behind has no owner any more.

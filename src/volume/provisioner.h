@@ -3,9 +3,11 @@
 #define CRYPTVOL_VOLUME_PROVISIONER_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "volume/header_escrow.h"
 #include "volume/requests.h"
 #include "volume/storage.h"
 
@@ -18,7 +20,8 @@ std::string VolumeIdFor(const std::string& name);
 // Thread-safe for distinct volumes; the caller holds the volume's lock.
 class Provisioner {
  public:
-  explicit Provisioner(Storage* storage) : storage_(storage) {}
+  explicit Provisioner(Storage* storage, HeaderEscrow escrow = {})
+      : storage_(storage), escrow_(std::move(escrow)) {}
 
   // ALREADY_EXISTS when there is one of that name with another size, backend or parameters.
   // RESOURCE_EXHAUSTED when the backend has no room.
@@ -36,7 +39,10 @@ class Provisioner {
   absl::StatusOr<uint64_t> AvailableBytes(const std::string& backend);
 
  private:
+  absl::Status DeleteFromBackends(const std::string& volume_id);
+
   Storage* storage_;
+  HeaderEscrow escrow_;
 };
 
 }  // namespace cryptvol::volume

@@ -65,8 +65,7 @@ absl::StatusOr<StageOperation::Existing> StageOperation::HandleExistingMapping()
                      mapping->offset_sectors * 512 == inspection_.header->data_offset &&
                      IsOfHeader(*mapping, inspection_.header->uuid);
   if (right && request_.access.block) {
-    const bool read_only = request_.access.read_only() || inspection_.device.read_only;
-    if (mapping->read_only == read_only) return Existing::kUsable;
+    if (mapping->read_only == read_only()) return Existing::kUsable;
     return MakeStatus(
         absl::StatusCode::kAlreadyExists,
         "the volume is staged {}, which does not match this request; unstage it first",
@@ -104,6 +103,7 @@ absl::StatusOr<HeaderPlan> StageOperation::PlanHeader() const {
         inspection_.device.logical_sector_bytes);
   }
   CV_ASSIGN_OR_RETURN(plan.luks_uuid, NewUuid());
+  plan.recovery_recipients = request_.options.recovery_recipients;
   plan.token.volume_id = request_.volume_id;
   plan.token.key_id = request_.secret->key_id;
   plan.token.state =
@@ -197,7 +197,7 @@ absl::Status StageOperation::OpenDevice() {
 absl::Status StageOperation::Activate() {
   ActivateOptions options;
   options.name = mapping_name_;
-  options.read_only = request_.access.read_only() || inspection_.device.read_only;
+  options.read_only = read_only();
   options.discard = request_.options.discard;
   options.no_read_workqueue = request_.options.no_read_workqueue;
   options.no_write_workqueue = request_.options.no_write_workqueue;

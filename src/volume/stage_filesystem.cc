@@ -17,7 +17,7 @@ absl::StatusOr<FilesystemFacts> StageOperation::GatherFacts() {
   facts.wanted = request_.access.filesystem;
   if (request_.options.encrypted) facts.luks_uuid = luks_uuid();
   facts.just_formatted = just_formatted_;
-  facts.read_only = request_.access.read_only() || inspection_.device.read_only;
+  facts.read_only = read_only();
   if (!facts.report.type.empty() || facts.report.other || just_formatted_) return facts;
   // What the raw device shows: through dm-crypt, untouched zeros look like anything.
   const uint64_t offset = inspection_.header.has_value() ? inspection_.header->data_offset : 0;

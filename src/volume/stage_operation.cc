@@ -1,6 +1,7 @@
 #include "volume/stage_operation.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/log.h"
@@ -29,6 +30,10 @@ const luks::VolumeToken* StageOperation::token() const {
   return &inspection_.header->token->token;
 }
 
+bool StageOperation::read_only() const {
+  return request_.access.read_only() || inspection_.device.read_only;
+}
+
 std::string StageOperation::luks_uuid() const {
   if (inspection_.header.has_value()) return inspection_.header->uuid;
   return record_.luks_uuid;
@@ -49,6 +54,9 @@ absl::Status StageOperation::Run() {
   if (!request_.access.block) CV_RETURN_IF_ERROR(MountStaged());
   undo_.Cancel();
   FollowSecret();
+  if (request_.options.encrypted && !read_only()) {
+    KeepHeader(env_, device_, request_.volume_id);
+  }
   return absl::OkStatus();
 }
 
@@ -56,7 +64,7 @@ absl::Status StageOperation::Run() {
 // the metric, and is tried again.
 void StageOperation::FollowSecret() {
   outcome_.keys_in_line = just_formatted_;
-  if (!unlocked_.has_value() || request_.access.read_only() || inspection_.device.read_only) return;
+  if (!unlocked_.has_value() || read_only()) return;
   const auto result = RotateKeys(env_, *worker_, request_.volume_id, request_.options,
                                  *request_.secret, *inspection_.header, *unlocked_);
   outcome_.keys_in_line = result.ok();
@@ -110,6 +118,7 @@ absl::Status StageOperation::Inspect() {
 // The device first, then our records of it: `formatted` is never on record before it is true.
 absl::Status StageOperation::Complete() {
   CV_RETURN_IF_ERROR(StoreReadyToken());
+  if (request_.options.rescue) return absl::OkStatus();
   if (record_.state != FormatState::kFormatted) {
     record_.state = FormatState::kFormatted;
     record_.luks_uuid = request_.options.encrypted ? luks_uuid() : "";
@@ -120,13 +129,13 @@ absl::Status StageOperation::Complete() {
   }
   const bool ours =
       inspection_.intent.has_value() && inspection_.intent->volume_id == request_.volume_id;
-  if (!ours || request_.access.read_only() || inspection_.device.read_only) return absl::OkStatus();
+  if (!ours || read_only()) return absl::OkStatus();
   return worker_->ClearIntent(After(env_.limits.write));
 }
 
 // Peers' volumes get a token too; LUKS1 has none, and what is read-only is not written to.
 absl::Status StageOperation::StoreReadyToken() {
-  if (!request_.options.encrypted || request_.access.read_only() || inspection_.device.read_only) {
+  if (!request_.options.encrypted || read_only()) {
     return absl::OkStatus();
   }
   const bool luks2 =
@@ -161,6 +170,10 @@ absl::Status StageOperation::MountStaged() {
   request.options.insert(request.options.end(), request_.access.mount_flags.begin(),
                          request_.access.mount_flags.end());
   request.read_only = request_.access.read_only();
+  if (request_.options.rescue) {
+    std::ranges::copy(filesystem::NoReplayMountOptions(request.type),
+                      std::back_inserter(request.options));
+  }
   return worker_->Mount(request, After(env_.limits.mount));
 }
 

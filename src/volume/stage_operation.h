@@ -62,6 +62,7 @@ class StageOperation {
   Deadline After(std::chrono::milliseconds limit) const { return Deadline::After(limit); }
   std::vector<std::pair<int, int>> Inherited() const;
   const luks::VolumeToken* token() const;
+  bool read_only() const;  // as asked for, or as the device is
   std::string luks_uuid() const;
 
   const Environment& env_;

@@ -92,6 +92,9 @@ class Client : public volume::DeviceWorker {
   absl::Status DestroyKeyslot(int keyslot, Deadline deadline) override {
     return Call("destroy_keyslot", keyslot, deadline).status();
   }
+  absl::Status SetRecovery(const std::vector<std::string>& recipients, Deadline deadline) override {
+    return Call("set_recovery", recipients, deadline).status();
+  }
   absl::Status SaveHeader(const std::string& file, Deadline deadline) override {
     return Call("save_header", file, deadline).status();
   }
@@ -101,6 +104,10 @@ class Client : public volume::DeviceWorker {
   }
   absl::Status RestoreHeader(Deadline deadline) override {
     return Call("restore_header", json(), deadline).status();
+  }
+  absl::StatusOr<bool> EscrowHeader(const volume::EscrowRequest& request,
+                                    Deadline deadline) override {
+    return Ask<bool>("escrow_header", request, deadline);
   }
 
   absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string& name,

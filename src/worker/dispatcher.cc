@@ -102,6 +102,12 @@ absl::StatusOr<json> Dispatcher::CallLuks(const std::string& name, const json& a
     return Answer(session_.AddKeyslot(args.get<luks::FormatParameters>(), secret));
   }
   if (name == "destroy_keyslot") return Answer(session_.DestroyKeyslot(args.get<int>()));
+  if (name == "set_recovery") {
+    return Answer(session_.SetRecovery(args.get<std::vector<std::string>>()));
+  }
+  if (name == "escrow_header") {
+    return Answer(session_.EscrowHeader(args.get<volume::EscrowRequest>()));
+  }
   if (name == "save_header") return Answer(session_.SaveHeader(args.get<std::string>()));
   if (name == "load_header_file") return Answer(session_.LoadHeaderFile(args.get<std::string>()));
   if (name == "restore_header") return Answer(session_.RestoreHeader());

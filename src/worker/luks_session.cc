@@ -1,7 +1,6 @@
 #include "worker/luks_session.h"
 
 #include <fcntl.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,39 +8,17 @@
 #include <cerrno>
 #include <vector>
 
-#include "base/atomic_file.h"
+#include "base/random.h"
 #include "base/status.h"
 #include "block/inspect.h"
 #include "luks/layout.h"
 #include "worker/crypt_log.h"
 #include "worker/device_mapper.h"
+#include "worker/pbkdf.h"
+#include "worker/recovery.h"
 
 namespace cryptvol::worker {
 namespace {
-
-absl::Status FillRandom(std::span<uint8_t> out) {
-  while (!out.empty()) {
-    const ssize_t n = TEMP_FAILURE_RETRY(::getrandom(out.data(), out.size(), 0));
-    if (n < 0) return ErrnoStatus(errno, "get random bytes");
-    out = out.subspan(static_cast<size_t>(n));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<volume::HeaderSummary> Summarize(const luks::Header& header) {
-  volume::HeaderSummary summary;
-  CV_ASSIGN_OR_RETURN(summary.token, luks::FindToken(header));
-  summary.version = header.version;
-  summary.uuid = header.uuid;
-  for (const luks::Keyslot& slot : header.keyslots) {
-    if (!slot.ignored) summary.keyslots.push_back(slot.id);
-  }
-  summary.kdf_memory_bytes = luks::KdfMemoryBytes(header);
-  summary.data_offset = header.data_offset;
-  summary.damaged_copy = header.version == 2 && (header.primary != luks::CopyState::kGood ||
-                                                 header.secondary != luks::CopyState::kGood);
-  return summary;
-}
 
 // The record of an unfinished format, on devices that are large enough to have one.
 absl::StatusOr<std::optional<luks::Intent>> ReadIntent(int fd, uint64_t device_bytes,
@@ -57,32 +34,22 @@ block::Region IntentRegion(const std::optional<luks::Intent>& intent) {
   return {luks::kIntentOffset, luks::kIntentBytes};
 }
 
-// Points into the parameters.
-crypt_pbkdf_type PbkdfOf(const luks::FormatParameters& parameters) {
-  crypt_pbkdf_type pbkdf = {};
-  pbkdf.type = parameters.pbkdf.c_str();
-  pbkdf.hash = parameters.hash.c_str();
-  pbkdf.iterations = parameters.pbkdf_iterations;
-  pbkdf.max_memory_kb = parameters.pbkdf_memory_kib;
-  pbkdf.parallel_threads = parameters.pbkdf_lanes;
-  pbkdf.flags = CRYPT_PBKDF_NO_BENCHMARK;
-  return pbkdf;
+// A keyslot for the holders of the recovery identities, and the token with its passphrase.
+absl::Status AddRecovery(crypt_device* device, const RecoveryPassphrase& recovery) {
+  const crypt_pbkdf_type pbkdf = MinimalPbkdf();
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_set_pbkdf_type(device, &pbkdf), "choose the PBKDF"));
+  const int keyslot = crypt_keyslot_add_by_volume_key(
+      device, CRYPT_ANY_SLOT, nullptr, 0, recovery.passphrase.chars(), recovery.passphrase.size());
+  CV_RETURN_IF_ERROR(CryptStatus(keyslot, "add the recovery keyslot"));
+  const std::string token = luks::SerializeRecoveryToken(keyslot, recovery.age_file);
+  return CryptStatus(crypt_token_json_set(device, CRYPT_ANY_TOKEN, token.c_str()),
+                     "add the recovery token");
 }
 
-// LUKS1 knows PBKDF2 only; an Argon2 cost has no translation, so it gets our own default.
-crypt_pbkdf_type Luks1PbkdfOf(const luks::FormatParameters& parameters) {
-  crypt_pbkdf_type pbkdf = PbkdfOf(parameters);
-  if (parameters.pbkdf == CRYPT_KDF_PBKDF2) return pbkdf;
-  pbkdf.type = CRYPT_KDF_PBKDF2;
-  pbkdf.iterations = luks::kDefaultPbkdf2Iterations;
-  pbkdf.max_memory_kb = 0;
-  pbkdf.parallel_threads = 0;
-  return pbkdf;
-}
-
-// Lays out an empty header in the file, with one keyslot and the token.
+// Lays out an empty header in the file, with its keyslots and tokens.
 absl::Status Format(const std::string& file, const volume::HeaderPlan& plan,
-                    const SecretBytes& passphrase) {
+                    const SecretBytes& passphrase,
+                    const std::optional<RecoveryPassphrase>& recovery) {
   const luks::FormatParameters& parameters = plan.parameters;
   crypt_device* raw = nullptr;
   CV_RETURN_IF_ERROR(CryptStatus(crypt_init(&raw, file.c_str()), "prepare a header"));
@@ -105,8 +72,9 @@ absl::Status Format(const std::string& file, const volume::HeaderPlan& plan,
                                                   passphrase.size()),
                   "add the keyslot"));
   const std::string token = luks::SerializeToken(plan.token);
-  return CryptStatus(crypt_token_json_set(device.get(), CRYPT_ANY_TOKEN, token.c_str()),
-                     "add the token");
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_token_json_set(device.get(), CRYPT_ANY_TOKEN, token.c_str()),
+                                 "add the token"));
+  return recovery.has_value() ? AddRecovery(device.get(), *recovery) : absl::OkStatus();
 }
 
 absl::Status Sync(int fd, const std::string& what) {
@@ -117,6 +85,22 @@ absl::Status Sync(int fd, const std::string& what) {
 }  // namespace
 
 LuksSession::LuksSession() { CaptureCryptLog(); }
+
+absl::StatusOr<volume::HeaderSummary> LuksSession::Summarize(const luks::Header& header) {
+  volume::HeaderSummary summary;
+  CV_ASSIGN_OR_RETURN(summary.token, luks::FindToken(header));
+  summary.version = header.version;
+  summary.uuid = header.uuid;
+  for (const luks::Keyslot& slot : header.keyslots) {
+    if (!slot.ignored) summary.keyslots.push_back(slot.id);
+  }
+  summary.kdf_memory_bytes = luks::KdfMemoryBytes(header);
+  summary.data_offset = header.data_offset;
+  summary.recovery = luks::FindRecoveryTokens(header);
+  summary.damaged_copy = header.version == 2 && (header.primary != luks::CopyState::kGood ||
+                                                 header.secondary != luks::CopyState::kGood);
+  return summary;
+}
 
 absl::StatusOr<volume::Inspection> LuksSession::Inspect(const std::string& device) {
   CV_ASSIGN_OR_RETURN(block::OpenedDevice opened, block::OpenDevice(device));
@@ -198,13 +182,20 @@ absl::Status LuksSession::BuildHeader(const volume::HeaderPlan& plan,
         "{} has {} bytes: a LUKS2 header takes {} and leaves no room for data; use a larger device",
         path_, device_bytes_, luks::kHeaderBytes);
   }
+  std::optional<RecoveryPassphrase> recovery;
+  if (!plan.recovery_recipients.empty()) {
+    CV_ASSIGN_OR_RETURN(recovery, MakeRecoveryPassphrase(plan.recovery_recipients));
+  }
   HeaderCopy built;
   CV_ASSIGN_OR_RETURN(built.file, NewHeaderFile());
-  CV_RETURN_IF_ERROR(Format(built.path(), plan, passphrase));
+  CV_RETURN_IF_ERROR(Format(built.path(), plan, passphrase, recovery));
   // From here on it is treated like one that was read: parsed, checked, opened.
   CV_ASSIGN_OR_RETURN(copy_, CopyHeader(built.file.get(), device_bytes_, "the new header"));
   copy_->file = std::move(built.file);
-  return Annotate(Unlock(passphrase).status(), "the new header does not open, nothing was written");
+  constexpr char kFailed[] = "the new header does not open, nothing was written";
+  CV_RETURN_IF_ERROR(Annotate(Unlock(passphrase).status(), kFailed));
+  if (!recovery.has_value()) return absl::OkStatus();
+  return Annotate(Unlock(recovery->passphrase).status(), kFailed);
 }
 
 absl::Status LuksSession::WriteAndSync(int fd, std::span<const uint8_t> bytes, uint64_t offset) {
@@ -280,42 +271,6 @@ absl::Status LuksSession::WriteHeader(int fd, std::span<const uint8_t> image) {
   return WriteAndSync(fd, image.first(primary), 0);
 }
 
-absl::Status LuksSession::SaveHeader(const std::string& file) {
-  if (path_.empty()) return Internal("save the header: no device was inspected");
-  CV_ASSIGN_OR_RETURN(const UniqueFd device, OpenFile(path_, O_RDONLY));
-  const uint64_t whole = copy_.has_value() ? copy_->header.data_offset : luks::kHeaderBytes;
-  std::vector<uint8_t> image(std::min({whole, luks::kHeaderReadBytes, device_bytes_}));
-  CV_RETURN_IF_ERROR(ReadFullyAt(device.get(), image, 0, path_));
-  return CreateFileExclusively(file, {reinterpret_cast<const char*>(image.data()), image.size()});
-}
-
-absl::StatusOr<volume::HeaderSummary> LuksSession::LoadHeaderFile(const std::string& file) {
-  CV_ASSIGN_OR_RETURN(const std::string bytes, ReadSmallFile(file, luks::kHeaderReadBytes));
-  const std::span<const uint8_t> image(reinterpret_cast<const uint8_t*>(bytes.data()),
-                                       bytes.size());
-  HeaderCopy copy;
-  CV_ASSIGN_OR_RETURN(copy.header, luks::ParseHeader(image, device_bytes_));
-  CV_ASSIGN_OR_RETURN(copy.file, NewHeaderFile());
-  CV_RETURN_IF_ERROR(WriteFullyAt(copy.file.get(), image, 0, "the header's copy"));
-  const uint64_t needed = std::min(copy.header.data_offset, luks::kHeaderReadBytes);
-  if (image.size() < needed) {
-    return FailedPrecondition("{} has {} bytes; the header that it begins with takes {}", file,
-                              image.size(), needed);
-  }
-  CV_ASSIGN_OR_RETURN(volume::HeaderSummary summary, Summarize(copy.header));
-  copy_ = std::move(copy);
-  volume_key_ = SecretBytes();
-  return summary;
-}
-
-absl::Status LuksSession::RestoreHeader() {
-  if (volume_key_.empty()) return Internal("restore a header: it was not opened");
-  CV_ASSIGN_OR_RETURN(const UniqueFd fd, block::OpenExclusively(path_));
-  std::vector<uint8_t> image(std::min(copy_->header.data_offset, luks::kHeaderReadBytes));
-  CV_RETURN_IF_ERROR(ReadFullyAt(copy_->file.get(), image, 0, "the header's copy"));
-  return WriteHeader(fd.get(), image);
-}
-
 absl::Status LuksSession::CompareMapping(const volume::MappingReport& mapping) const {
   if (mapping.is_single_crypt && mapping.backing == number_ &&
       mapping.cipher == copy_->header.cipher &&
@@ -357,83 +312,6 @@ absl::StatusOr<volume::MappingReport> LuksSession::Activate(
     return same;
   }
   return *mapping;
-}
-
-// The header on the device itself, to change it. Loading repairs a damaged copy; by now a key has
-// opened the good one.
-absl::StatusOr<LuksSession::CryptDevice> LuksSession::LoadDevice() {
-  if (volume_key_.empty()) return Internal("change the header: nothing was unlocked");
-  crypt_device* raw = nullptr;
-  CV_RETURN_IF_ERROR(CryptStatus(crypt_init(&raw, path_.c_str()), "open " + path_));
-  CryptDevice device(raw);
-  const char* type = copy_->header.version == 1 ? CRYPT_LUKS1 : CRYPT_LUKS2;
-  CV_RETURN_IF_ERROR(CryptStatus(crypt_load(device.get(), type, nullptr), "load " + path_));
-  if (crypt_get_uuid(device.get()) == nullptr ||
-      copy_->header.uuid != crypt_get_uuid(device.get())) {
-    return MakeStatus(absl::StatusCode::kAborted, "{} has another LUKS header now", path_);
-  }
-  return device;
-}
-
-absl::Status LuksSession::ReadHeaderAgain() {
-  CV_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path_, O_RDONLY));
-  CV_ASSIGN_OR_RETURN(copy_, CopyHeader(fd.get(), device_bytes_, path_));
-  return absl::OkStatus();
-}
-
-absl::StatusOr<int> LuksSession::AddKeyslot(const luks::FormatParameters& parameters,
-                                            const SecretBytes& passphrase) {
-  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
-  const bool luks2 = copy_->header.version == 2;
-  crypt_pbkdf_type pbkdf = PbkdfOf(parameters);
-  if (!luks2) pbkdf = Luks1PbkdfOf(parameters);
-  CV_RETURN_IF_ERROR(CryptStatus(crypt_set_pbkdf_type(device.get(), &pbkdf), "choose the PBKDF"));
-  const int keyslot = crypt_keyslot_add_by_volume_key(
-      device.get(), CRYPT_ANY_SLOT, reinterpret_cast<const char*>(volume_key_.data()),
-      volume_key_.size(), passphrase.chars(), passphrase.size());
-  if (keyslot == -EINVAL && crypt_keyslot_max(luks2 ? CRYPT_LUKS2 : CRYPT_LUKS1) ==
-                                static_cast<int>(copy_->header.keyslots.size())) {
-    TakeCryptLog();
-    return MakeStatus(absl::StatusCode::kResourceExhausted,
-                      "all {} keyslots of {} are in use; remove one (cryptvol-csi key remove)",
-                      copy_->header.keyslots.size(), path_);
-  }
-  CV_RETURN_IF_ERROR(CryptStatus(keyslot, "add a keyslot to " + path_));
-  CV_RETURN_IF_ERROR(ReadHeaderAgain());
-  int opened = CRYPT_ANY_SLOT;
-  auto proof = VolumeKeyBy(keyslot, passphrase, &opened);
-  if (!proof.ok() || !proof->Equals(volume_key_)) {
-    return Internal("the new keyslot {} of {} does not open; the old ones were left: {}", keyslot,
-                    path_, proof.ok() ? "it holds another key" : Message(proof.status()));
-  }
-  return keyslot;
-}
-
-absl::Status LuksSession::DestroyKeyslot(int keyslot) {
-  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
-  switch (crypt_keyslot_status(device.get(), keyslot)) {
-    case CRYPT_SLOT_INACTIVE:
-      return absl::OkStatus();
-    case CRYPT_SLOT_ACTIVE_LAST:
-      return FailedPrecondition(
-          "keyslot {} is the last one of {}: without it the data is lost; it was left", keyslot,
-          path_);
-    default:
-      break;
-  }
-  CV_RETURN_IF_ERROR(CryptStatus(crypt_keyslot_destroy(device.get(), keyslot),
-                                 fmt::format("destroy keyslot {} of {}", keyslot, path_)));
-  return ReadHeaderAgain();
-}
-
-absl::Status LuksSession::StoreToken(const luks::VolumeToken& token) {
-  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
-  CV_ASSIGN_OR_RETURN(std::optional<luks::FoundToken> found, luks::FindToken(copy_->header));
-  const int id = found.has_value() ? found->id : CRYPT_ANY_TOKEN;
-  const std::string json = luks::SerializeToken(token);
-  CV_RETURN_IF_ERROR(CryptStatus(crypt_token_json_set(device.get(), id, json.c_str()),
-                                 "store the token in the header of " + path_));
-  return ReadHeaderAgain();
 }
 
 }  // namespace cryptvol::worker

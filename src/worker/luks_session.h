@@ -31,17 +31,24 @@ class LuksSession {
   absl::StatusOr<int> AddKeyslot(const luks::FormatParameters& parameters,
                                  const SecretBytes& passphrase);
   absl::Status DestroyKeyslot(int keyslot);
+  absl::Status SetRecovery(const std::vector<std::string>& recipients);
   absl::Status SaveHeader(const std::string& file);
   absl::StatusOr<volume::HeaderSummary> LoadHeaderFile(const std::string& file);
   absl::Status RestoreHeader();
+  absl::StatusOr<bool> EscrowHeader(const volume::EscrowRequest& request);
 
  private:
   using CryptDevice = Handle<crypt_device, crypt_free>;
 
+  static absl::StatusOr<volume::HeaderSummary> Summarize(const luks::Header& header);
   absl::StatusOr<CryptDevice> LoadCopy();
   absl::StatusOr<CryptDevice> LoadDevice();
   absl::Status ReadHeaderAgain();
   absl::StatusOr<SecretBytes> VolumeKeyBy(int keyslot, const SecretBytes& passphrase, int* opened);
+  absl::StatusOr<int> AddKeyslotWith(const crypt_pbkdf_type& pbkdf, const SecretBytes& passphrase);
+  absl::Status AddRecovery(const std::vector<std::string>& recipients);
+  absl::Status RemoveRecovery(const luks::RecoveryToken& token);
+  absl::StatusOr<std::vector<uint8_t>> ImageOnDevice();
   absl::Status InspectHeader(int fd, volume::Inspection& inspection);
   absl::Status CheckStillFree(bool may_be_torn);
   absl::StatusOr<std::vector<uint8_t>> HeaderImage();

@@ -172,7 +172,7 @@ void to_json(json& out, const HeaderSummary& header) {
   out = {{"version", header.version},         {"uuid", header.uuid},
          {"keyslots", header.keyslots},       {"kdf_memory_bytes", header.kdf_memory_bytes},
          {"data_offset", header.data_offset}, {"damaged_copy", header.damaged_copy},
-         {"token", ToJson(header.token)}};
+         {"token", ToJson(header.token)},     {"recovery", header.recovery}};
 }
 
 void from_json(const json& in, HeaderSummary& header) {
@@ -183,6 +183,7 @@ void from_json(const json& in, HeaderSummary& header) {
   in.at("data_offset").get_to(header.data_offset);
   in.at("damaged_copy").get_to(header.damaged_copy);
   header.token = FromJson<luks::FoundToken>(in.at("token"));
+  in.at("recovery").get_to(header.recovery);
 }
 
 void to_json(json& out, const Inspection& inspection) {

@@ -62,6 +62,7 @@ namespace cryptvol::luks {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VolumeToken, volume_id, filesystem, filesystem_uuid, state,
                                    key_id)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FoundToken, id, token)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecoveryToken, id, keyslot, age_file)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Intent, volume_id, luks_uuid, device_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FormatParameters, cipher, cipher_mode, key_bits, hash, pbkdf,
                                    pbkdf_iterations, pbkdf_memory_kib, pbkdf_lanes, sector_bytes)
@@ -77,7 +78,8 @@ void to_json(nlohmann::json& json, const HeaderSummary& header);
 void from_json(const nlohmann::json& json, HeaderSummary& header);
 void to_json(nlohmann::json& json, const Inspection& inspection);
 void from_json(const nlohmann::json& json, Inspection& inspection);
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeaderPlan, parameters, luks_uuid, token)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeaderPlan, parameters, luks_uuid, token, recovery_recipients)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EscrowRequest, directory, volume, recipients)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ActivateOptions, name, read_only, discard, no_read_workqueue,
                                    no_write_workqueue)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MappingReport, name, dm_uuid, number, open_count, read_only,

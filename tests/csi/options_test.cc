@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
 #include "base/status.h"
 
 namespace cryptvol::driver {
@@ -42,6 +46,46 @@ TEST(ValidateOptions, NamesTheFlag) {
     EXPECT_EQ(absl::StatusCode::kInvalidArgument, status.code()) << flag;
     EXPECT_THAT(Message(status), HasSubstr(flag));
   }
+}
+
+class EscrowTest : public ::testing::Test {
+ protected:
+  EscrowTest() {
+    options_.header_escrow = (directory_ / "escrow").string();
+    options_.header_escrow_recipients = (directory_ / "recipients").string();
+  }
+  ~EscrowTest() override { std::filesystem::remove_all(directory_); }
+  void Write(const std::string& recipients) {
+    std::ofstream(options_.header_escrow_recipients) << recipients;
+  }
+
+  const std::filesystem::path directory_ = [] {
+    std::string pattern = (std::filesystem::temp_directory_path() / "cryptvol-XXXXXX").string();
+    return std::filesystem::path(::mkdtemp(pattern.data()));
+  }();
+  Options options_;
+};
+
+// The directory is made, for its owner alone, and the recipients are those of the file.
+TEST_F(EscrowTest, OpensDirectoryAndRecipients) {
+  Write("# the safe\nage1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n");
+  const auto escrow = OpenEscrow(options_);
+  ASSERT_TRUE(escrow.ok()) << escrow.status();
+  EXPECT_EQ(escrow->recipients.size(), 1);
+  EXPECT_EQ(std::filesystem::status(escrow->directory).permissions(),
+            std::filesystem::perms::owner_all);
+}
+
+// Without the flag there is none; a directory without recipients, and recipients that are none, are
+// refused by the name of the flag.
+TEST_F(EscrowTest, NeedsBothFlags) {
+  EXPECT_FALSE(OpenEscrow(Options()).value().on());
+  Write("# nobody\n");
+  EXPECT_THAT(Message(OpenEscrow(options_).status()), HasSubstr("--header-escrow-recipients="));
+  options_.header_escrow_recipients.clear();
+  EXPECT_THAT(Message(OpenEscrow(options_).status()), HasSubstr("--header-escrow-recipients=FILE"));
+  options_.header_escrow = "relative";
+  EXPECT_THAT(Message(OpenEscrow(options_).status()), HasSubstr("absolute directory"));
 }
 
 // A node's name becomes the value of a label.

@@ -160,6 +160,12 @@ class FakeWorker : public volume::DeviceWorker {
     }));
     return keyslot;
   }
+  absl::Status SetRecovery(const std::vector<std::string>&, Deadline) override {
+    return Internal("not faked");
+  }
+  absl::StatusOr<bool> EscrowHeader(const volume::EscrowRequest&, Deadline) override {
+    return Internal("not faked");
+  }
   absl::Status SaveHeader(const std::string&, Deadline) override {
     return absl::UnimplementedError("save header");
   }

@@ -17,6 +17,7 @@
 #include "luks/foreign_text.h"
 #include "luks/header.h"
 #include "luks/intent_block.h"
+#include "luks/recovery_token.h"
 #include "luks/token.h"
 #include "tests/luks/header_builder.h"
 
@@ -104,6 +105,11 @@ void CheckAccepted(const Header& header) {
 }
 
 void CheckTokens(const Header& header) {
+  for (const RecoveryToken& token : FindRecoveryTokens(header)) {
+    Require(std::ranges::find(header.keyslots, token.keyslot, &Keyslot::id) !=
+            header.keyslots.end());
+    Require(token.age_file.size() <= 8192);
+  }
   const absl::StatusOr<std::optional<FoundToken>> found = FindToken(header);
   if (!found.ok() || !found->has_value()) return;
   const absl::StatusOr<VolumeToken> again = ParseToken(SerializeToken((*found)->token));

@@ -1,59 +1,20 @@
 // The commands for volumes' headers and keys, beside a running driver.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "driver_fixture.h"
 #include "fmt/format.h"
+#include "maintenance_fixture.h"
 
 namespace cryptvol::vm {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-class Headers : public DriverTest {
- protected:
-  // cryptvol-csi with this node's storage.
-  ShellResult Run(const std::string& command) {
-    return Shell(fmt::format("{} --state-dir={} --backend=loop:{} {}", TheSetup().driver,
-                             path("state"), path("backend"), command));
-  }
-  // Its output; it must succeed.
-  std::string MustDo(const std::string& command) {
-    const ShellResult result = Run(command);
-    EXPECT_EQ(0, result.status) << command << ": " << result.output;
-    return result.output;
-  }
-  void ExpectRefused(const std::string& command, const std::string& words) {
-    const ShellResult result = Run(command);
-    EXPECT_NE(0, result.status) << command;
-    EXPECT_THAT(result.output, AllOf(HasSubstr("cryptvol-csi: error: "), HasSubstr(words)));
-  }
-
-  // A volume with "kept" in it, unstaged.
-  Volume Used(const std::string& key = "the key") {
-    Volume volume = NewVolume();
-    volume.secrets = QuickSecret(key);
-    EXPECT_CODE(OK, Create(volume, 32 << 20));
-    EXPECT_CODE(OK, Stage(volume));
-    WriteFile(volume.staging + "/file", "kept");
-    EXPECT_CODE(OK, Unstage(volume));
-    return volume;
-  }
-  void ExpectKept(const Volume& volume) {
-    ASSERT_CODE(OK, Stage(volume));
-    EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
-    EXPECT_CODE(OK, Unstage(volume));
-  }
-  bool Opens(const Volume& volume, const std::string& key) {
-    return Shell("cryptsetup open --test-passphrase --key-file " + KeyFile(key) + " " +
-                 ImageOf(volume))
-               .status == 0;
-  }
-};
+using Headers = MaintenanceTest;
 
 // A header that was lost altogether comes back from the saved one, and stock cryptsetup could have
 // restored it too.
@@ -184,6 +145,35 @@ TEST_F(Headers, AdoptChangesTheOwner) {
   MustDo(adopt + KeyFile("the key"));
   ExpectKept(mine);
   EXPECT_CODE(FAILED_PRECONDITION, Stage(old));
+}
+
+// Which volumes still open with an old key, staged or not, is told by the list of keys and by a metric.
+TEST_F(Headers, OldKeysAreListedAndCounted) {
+  for (const char* id : {"2025", "2026"}) {
+    Volume volume = NewVolume(std::string("pvc-") + id);
+    volume.secrets["CRYPTO_KEY_ID"] = id;
+    ASSERT_CODE(OK, Create(volume, 32 << 20));
+    ASSERT_CODE(OK, Stage(volume));
+    if (volume.id == "pvc-2025") ASSERT_CODE(OK, Unstage(volume));
+  }
+  ASSERT_CODE(OK, Create(NewVolume("pvc-blank"), 32 << 20));
+  const auto listed = nlohmann::json::parse(MustDo("key list --json"));
+  ASSERT_EQ(3, listed.size());
+  EXPECT_EQ("2025", listed[0]["key_id"]);
+  EXPECT_EQ("2026", listed[1]["key_id"]);
+  EXPECT_EQ("not formatted", listed[2]["note"]);
+  driver_ = std::make_unique<Driver>(directory_,
+                                     std::vector<std::string>{"--metrics-address=127.0.0.1:9812"});
+  driver_->Start();
+  std::string metrics = HttpGet(9812, "/metrics");
+  for (int i = 0; i < 100 && metrics.find("cryptvol_volumes{") == std::string::npos; ++i) {
+    ::usleep(100'000);
+    metrics = HttpGet(9812, "/metrics");
+  }
+  const std::string backend = "cryptvol_volumes{backend=\"loop:" + path("backend") + "\",key_id=";
+  EXPECT_THAT(metrics, HasSubstr(backend + "\"2025\"} 1\n"));
+  EXPECT_THAT(metrics, HasSubstr(backend + "\"2026\"} 1\n"));
+  EXPECT_THAT(metrics, ::testing::Not(HasSubstr("key_id=\"\"")));
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "age/bech32.h"
+#include "age/x25519.h"
 #include "base/status.h"
 
 namespace cryptvol::volume {
@@ -12,6 +14,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::Optional;
 
 using Parameters = std::map<std::string, std::string>;
@@ -153,6 +156,52 @@ TEST(VolumeOptionsTest, ChecksTheAdoptedId) {
     EXPECT_THAT(ErrorOf({{"encrypted", "true"}, {"adoptVolumeId", id}}, kAttributes),
                 HasSubstr("adoptVolumeId"));
   }
+}
+
+constexpr char kRecipient[] = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+constexpr char kOther[] = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg";
+
+// Recipients stand apart by commas, blanks or lines, with comments, and count once.
+TEST(VolumeOptionsTest, ReadsRecoveryRecipients) {
+  const std::string text =
+      fmt::format("# the safe\n{}, {}\n{} # twice", kOther, kRecipient, kOther);
+  EXPECT_THAT(Parsed({{"encrypted", "true"}, {"recoveryRecipients", text}}).recovery_recipients,
+              ElementsAre(kOther, kRecipient));
+  EXPECT_TRUE(
+      Parsed({{"encrypted", "true"}, {"recoveryRecipients", ""}}).recovery_recipients.empty());
+}
+
+// Each wrong recipient is told by its number; secrets are not repeated, and plugins have their reason.
+TEST(VolumeOptionsTest, RefusesWrongRecoveryRecipients) {
+  const auto error = [](const std::string& recipients) {
+    return ErrorOf({{"encrypted", "true"}, {"recoveryRecipients", recipients}});
+  };
+  const std::string good = kRecipient;
+  EXPECT_THAT(error(good + " age1x"), HasSubstr("recoveryRecipients: entry 2 is no age recipient"));
+  EXPECT_THAT(error("AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"),
+              AllOf(HasSubstr("entry 1 is a secret identity"), Not(HasSubstr("GFPYY"))));
+  EXPECT_THAT(error(age::EncodeBech32("age1example", age::AsBytes("data"))),
+              HasSubstr("no plugins"));
+  EXPECT_THAT(error("# nobody"), HasSubstr("names no age recipient"));
+  EXPECT_THAT(ErrorOf({{"recoveryRecipients", good}}), HasSubstr("encrypted: \"true\""));
+}
+
+// More recipients than a header holds.
+TEST(VolumeOptionsTest, BoundsRecoveryRecipients) {
+  std::string many;
+  for (int i = 0; i < 17; ++i) {
+    auto identity = age::X25519Identity::Generate();
+    ASSERT_TRUE(identity.ok());
+    many += (*identity)->recipient().text() + " ";
+  }
+  EXPECT_THAT(ErrorOf({{"encrypted", "true"}, {"recoveryRecipients", many}}),
+              HasSubstr("17 age recipients; a header holds at most 16"));
+}
+
+// A rescue is for one volume.
+TEST(VolumeOptionsTest, ReadsRescue) {
+  EXPECT_TRUE(Parsed({{"encrypted", "true"}, {"rescue", "true"}}, kAttributes).rescue);
+  EXPECT_THAT(ErrorOf({{"encrypted", "true"}, {"rescue", "true"}}), HasSubstr("rescue"));
 }
 
 // Saying how to encrypt without saying to encrypt is refused: the result would be plaintext.

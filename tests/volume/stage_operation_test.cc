@@ -30,8 +30,15 @@ class StageTest : public ::testing::Test {
     storage_ = std::make_unique<Storage>(std::move(backends),
                                          std::make_unique<block::StaticRecords>(
                                              *block::StaticRecords::Open(directory_ + "/records")));
-    environment_ = {"csi.cryptvol.io", storage_.get(), &workers_, &tools_,
-                    &budget_,          &observer_,     {},        [this] { return world_.mounts; }};
+    environment_ = {"csi.cryptvol.io",
+                    storage_.get(),
+                    &workers_,
+                    &tools_,
+                    &budget_,
+                    &observer_,
+                    {},
+                    {},
+                    [this] { return world_.mounts; }};
   }
   ~StageTest() override { std::filesystem::remove_all(directory_); }
 

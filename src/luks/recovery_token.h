@@ -1,0 +1,41 @@
+// The LUKS2 token of type "cryptvol-recovery": the passphrase of one keyslot, encrypted to age
+// recipients. docs/on-disk-format.md defines it.
+//
+// Like every token it is foreign input when read, and a hint: that it opens the volume is shown by
+// opening it.
+#ifndef CRYPTVOL_LUKS_RECOVERY_TOKEN_H_
+#define CRYPTVOL_LUKS_RECOVERY_TOKEN_H_
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "luks/header.h"
+
+namespace cryptvol::luks {
+
+inline constexpr std::string_view kRecoveryTokenType = "cryptvol-recovery";
+
+// Two such tokens, while recipients are being replaced, and a dozen keyslots fit into the 12 KiB that
+// a header has for its metadata.
+inline constexpr size_t kMaxRecoveryRecipients = 16;
+
+struct RecoveryToken {
+  int id = 0;            // of the token
+  int keyslot = 0;       // that it opens
+  std::string age_file;  // armored
+};
+
+// The JSON of one for that keyslot; its id is the header's to give.
+std::string SerializeRecoveryToken(int keyslot, const std::string& age_file);
+
+// Those that are well-formed and whose keyslot is there, by id. Two are there when a change of
+// recipients was cut short.
+std::vector<RecoveryToken> FindRecoveryTokens(const Header& header);
+
+// Whether one of them is for this keyslot.
+bool IsRecoveryKeyslot(const std::vector<RecoveryToken>& tokens, int keyslot);
+
+}  // namespace cryptvol::luks
+
+#endif  // CRYPTVOL_LUKS_RECOVERY_TOKEN_H_

@@ -1,0 +1,33 @@
+// The latest header of each volume, encrypted to age recipients, in a directory that is backed up:
+// what `header restore` takes when a volume's own header is gone.
+#ifndef CRYPTVOL_VOLUME_HEADER_ESCROW_H_
+#define CRYPTVOL_VOLUME_HEADER_ESCROW_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace cryptvol::volume {
+
+struct Environment;
+
+struct HeaderEscrow {
+  std::string directory;  // empty: there is none
+  std::vector<std::string> recipients;
+
+  bool on() const { return !directory.empty(); }
+};
+
+// Saves the header that the device has now, if the directory does not have it yet. The volume is
+// used all the same when that fails: the failure is reported to the log and the observer, and the
+// next stage tries again. Call it under the volume's lock.
+void KeepHeader(const Environment& environment, const std::string& device,
+                const std::string& volume_id);
+
+// A deleted volume's saved headers would keep its keyslots.
+absl::Status RemoveKeptHeaders(const HeaderEscrow& escrow, const std::string& volume_id);
+
+}  // namespace cryptvol::volume
+
+#endif  // CRYPTVOL_VOLUME_HEADER_ESCROW_H_
