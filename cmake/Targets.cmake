@@ -17,8 +17,10 @@ function(cryptvol_program name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} cryptvol_warnings)
 endfunction()
 
-# What the sanitized presets build: every program that cryptvol_test makes.
+# What the sanitized presets build: every program that cryptvol_test makes; under ThreadSanitizer, those of
+# folders that say set(CRYPTVOL_TESTS_HAVE_THREADS ON), which ctest knows by the label "threads".
 add_custom_target(unit_tests)
+add_custom_target(thread_tests)
 
 # cryptvol_test(NAME SOURCES a_test.cc ... [DEPS ...]): a GoogleTest program that ctest runs on the
 # build machine. What needs a device-mapper goes into tests/vm instead.
@@ -29,8 +31,14 @@ function(cryptvol_test name)
     CRYPTVOL_TEST_VECTORS_DIR="${CMAKE_SOURCE_DIR}/tests/vectors")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_dependencies(unit_tests ${name})
+  if(CRYPTVOL_TESTS_HAVE_THREADS)
+    add_dependencies(thread_tests ${name})
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+  if(CRYPTVOL_TESTS_HAVE_THREADS)
+    set_tests_properties(${name} PROPERTIES LABELS threads)
+  endif()
 endfunction()
 
 # cryptvol_uses_block_devices(NAMES...): tests that look at who uses a device. mkfs.btrfs opens every device that
