@@ -1,58 +1,76 @@
 #include "csi/key_census.h"
 
-#include <map>
-#include <string>
+#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/deadline.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "csi/volume_listing.h"
+#include "base/subprocess.h"
 
 namespace cryptvol::driver {
 namespace {
 
 constexpr std::chrono::minutes kInterval(5);
+// A process that did not end in time may be there for ever: not one every five minutes.
+constexpr std::chrono::hours kAfterFailure(1);
+constexpr std::chrono::seconds kDeadline(10);
+constexpr size_t kMaxOutput = size_t{16} << 20;
+
+absl::StatusOr<VolumesByKey> Parse(const std::string& text) {
+  const nlohmann::json volumes = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!volumes.is_array()) return Internal("key list printed something else than a list");
+  VolumesByKey counts;
+  for (const nlohmann::json& volume : volumes) {
+    if (volume.value("keyslots", 0) == 0) continue;
+    ++counts[{volume.value("backend", ""), volume.value("key_id", "")}];
+  }
+  return counts;
+}
 
 }  // namespace
 
-KeyCensus::KeyCensus(const volume::Storage* storage, Telemetry* telemetry)
-    : storage_(storage), telemetry_(telemetry), thread_([this] { Work(); }) {}
+KeyCensus::KeyCensus(const Options* options, Telemetry* telemetry)
+    : options_(options), telemetry_(telemetry), thread_([this] { Work(); }) {}
 
 KeyCensus::~KeyCensus() {
-  Stop(std::chrono::seconds(0));
-  thread_.join();
-}
-
-bool KeyCensus::Stop(std::chrono::seconds time) {
-  std::unique_lock lock(mutex_);
-  stopping_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
   changed_.notify_all();
-  return changed_.wait_for(lock, time, [this] { return stopped_; });
+  thread_.join();
 }
 
 void KeyCensus::Work() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     lock.unlock();
-    Count();
+    const auto counts = Count();
+    if (counts.ok()) {
+      telemetry_->SetVolumes(*counts);
+    } else {
+      Log(LogLevel::kWarning, "the volumes could not be counted by their keys",
+          {{"error", Message(counts.status())}});
+    }
     lock.lock();
-    changed_.wait_for(lock, kInterval, [this] { return stopping_; });
+    const auto pause = counts.ok() ? std::chrono::seconds(kInterval) : kAfterFailure;
+    changed_.wait_for(lock, pause, [this] { return stopping_; });
   }
-  stopped_ = true;
-  changed_.notify_all();
 }
 
-void KeyCensus::Count() {
-  const auto volumes = ListBackendVolumes(*storage_);
-  if (!volumes.ok()) {
-    return Log(LogLevel::kWarning, "the volumes could not be counted",
-               {{"error", Message(volumes.status())}});
+absl::StatusOr<VolumesByKey> KeyCensus::Count() const {
+  if (options_->backends.empty()) return VolumesByKey();
+  Command list;
+  list.program = "/proc/self/exe";
+  list.max_output = kMaxOutput;
+  list.args = {"--state-dir=" + options_->state_dir, "key", "list", "--json"};
+  for (const std::string& backend : options_->backends) {
+    list.args.insert(list.args.begin(), "--backend=" + backend);
   }
-  std::map<std::pair<std::string, std::string>, int> counts;
-  for (const ListedVolume& volume : *volumes) {
-    if (volume.keyslots > 0) ++counts[{volume.backend, volume.key_id}];
-  }
-  telemetry_->SetVolumes(counts);
+  CV_ASSIGN_OR_RETURN(const CommandResult result, RunCommand(list, Deadline::After(kDeadline)));
+  if (!result.ok()) return Internal("key list failed: {}", result.Complaint());
+  return Parse(result.out);
 }
 
 }  // namespace cryptvol::driver

@@ -8,33 +8,31 @@
 #include <mutex>
 #include <thread>
 
+#include "absl/status/statusor.h"
+#include "csi/options.h"
 #include "csi/telemetry.h"
-#include "volume/storage.h"
 
 namespace cryptvol::driver {
 
-// A thread of its own, because a header on storage that does not answer may never be read.
+// Runs `cryptvol-csi key list` as a process of its own, because a header on storage that does not
+// answer may never be read, and a process that waits for one cannot end.
 class KeyCensus {
  public:
   // Both outlive it.
-  KeyCensus(const volume::Storage* storage, Telemetry* telemetry);
-  ~KeyCensus();
+  KeyCensus(const Options* options, Telemetry* telemetry);
+  ~KeyCensus();  // waits for a count that is under way, which has a deadline
   KeyCensus(const KeyCensus&) = delete;
   KeyCensus& operator=(const KeyCensus&) = delete;
 
-  // False: it waits for storage that does not answer, and must not be destroyed.
-  bool Stop(std::chrono::seconds time);
-
  private:
   void Work();
-  void Count();
+  absl::StatusOr<VolumesByKey> Count() const;
 
-  const volume::Storage* const storage_;
+  const Options* const options_;
   Telemetry* const telemetry_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false;
-  bool stopped_ = false;
   std::thread thread_;
 };
 

@@ -48,15 +48,14 @@ int WaitForStopSignal() {
 }
 
 // Returns when every call has ended; ends the process when that takes too long.
-void Drain(grpc::Server& server, KeyRotator& rotator, KeyCensus& census,
-           std::chrono::seconds time) {
+void Drain(grpc::Server& server, KeyRotator& rotator, std::chrono::seconds time) {
   std::mutex mutex;
   std::condition_variable changed;
   bool done = false;
   std::thread waiter([&] {
     server.Shutdown(std::chrono::system_clock::now() + time);
     server.Wait();
-    const bool idle = rotator.Stop(time) && census.Stop(std::chrono::seconds(1));
+    const bool idle = rotator.Stop(time);
     const std::lock_guard lock(mutex);
     done = idle;
     changed.notify_all();
@@ -126,7 +125,7 @@ absl::Status Serve(const Options& options, const Parts& parts) {
   CV_ASSIGN_OR_RETURN(VolumeLocks locks, VolumeLocks::Open(options.state_dir));
   volume::Node node(MakeEnvironment(options, parts, &budget, &telemetry));
   volume::Provisioner provisioner(parts.storage, parts.escrow);
-  KeyCensus census(parts.storage, &telemetry);
+  KeyCensus census(&options, &telemetry);
 
   IdentityService identity(
       options.driver_name, !parts.storage->backends().empty(), [&] { return node.Probe(); },
@@ -154,7 +153,7 @@ absl::Status Serve(const Options& options, const Parts& parts) {
   const int signal = WaitForStopSignal();
   Log(LogLevel::kInfo, "stopping", {{"signal", ::strsignal(signal)}});
   if (registration_server != nullptr) registration_server->Shutdown();
-  Drain(*server, *rotator, census, std::chrono::seconds(options.drain_seconds));
+  Drain(*server, *rotator, std::chrono::seconds(options.drain_seconds));
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();
 }

@@ -83,7 +83,7 @@ void Telemetry::EscrowEnded(const absl::Status& status) {
   escrows_.Add({{"result", status.ok() ? "ok" : "failed"}}).Increment();
 }
 
-void Telemetry::SetVolumes(const std::map<std::pair<std::string, std::string>, int>& volumes) {
+void Telemetry::SetVolumes(const VolumesByKey& volumes) {
   const std::lock_guard lock(volumes_mutex_);
   for (const auto& [labels, gauge] : volumes_told_) {
     if (!volumes.contains(labels)) volumes_.Remove(gauge);

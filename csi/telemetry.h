@@ -21,6 +21,9 @@
 
 namespace cryptvol::driver {
 
+// How many volumes there are of each backend and key id.
+using VolumesByKey = std::map<std::pair<std::string, std::string>, int>;
+
 // What is asked at the moment of a scrape.
 struct LiveValues {
   std::function<uint64_t()> kdf_memory_in_use;
@@ -37,9 +40,8 @@ class Telemetry : public volume::Observer {
   void RotationEnded(const char* result) override;
   void EscrowEnded(const absl::Status& status) override;
 
-  // How many volumes there are, by backend and the id of the key that opens them. Replaces what was
-  // told before.
-  void SetVolumes(const std::map<std::pair<std::string, std::string>, int>& volumes);
+  // Replaces what was told before.
+  void SetVolumes(const VolumesByKey& volumes);
 
   // Counts and logs one finished RPC. `method` is "NodeStageVolume". Nothing of the request but the
   // volume's id is logged. Failures are warnings; repeated polls (Probe, capabilities) are logged

@@ -38,6 +38,22 @@ ListedVolume Describe(block::Backend& backend, const block::VolumeInfo& info) {
   return volume;
 }
 
+// Both copies of the metadata, as everybody makes them.
+constexpr uint64_t kUsualMetadataBytes = 128 * 1024;
+
+absl::StatusOr<luks::Header> ParseStart(int fd, uint64_t bytes, const std::string& path) {
+  std::vector<uint8_t> start(bytes);
+  CV_RETURN_IF_ERROR(ReadFullyAt(fd, start, 0, path));
+  // A saved header has no data behind it, so its word on the device's size is not held against it.
+  constexpr uint64_t kAnySize = uint64_t{1} << 62;
+  return luks::ParseHeader(start, kAnySize);
+}
+
+bool IsWhole(const luks::Header& header) {
+  const bool primary = header.primary == luks::CopyState::kGood;
+  return primary && (header.version == 1 || header.secondary == luks::CopyState::kGood);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<ListedVolume>> ListBackendVolumes(const volume::Storage& storage) {
@@ -54,11 +70,9 @@ absl::StatusOr<luks::Header> ReadHeader(const std::string& path) {
   const off_t end = ::lseek(file.get(), 0, SEEK_END);
   if (end < 0) return ErrnoStatus(errno, "find the size of " + path);
   const auto size = static_cast<uint64_t>(end);
-  std::vector<uint8_t> start(std::min(size, luks::kHeaderReadBytes));
-  CV_RETURN_IF_ERROR(ReadFullyAt(file.get(), start, 0, path));
-  // A saved header has no data behind it, so its word on the device's size is not held against it.
-  constexpr uint64_t kAnySize = uint64_t{1} << 62;
-  return luks::ParseHeader(start, kAnySize);
+  auto header = ParseStart(file.get(), std::min(size, kUsualMetadataBytes), path);
+  if (header.ok() && IsWhole(*header)) return header;
+  return ParseStart(file.get(), std::min(size, luks::kHeaderReadBytes), path);
 }
 
 }  // namespace cryptvol::driver
