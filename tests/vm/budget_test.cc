@@ -11,7 +11,7 @@
 #include <sstream>
 #include <thread>
 
-#include "driver_fixture.h"
+#include "budget_fixture.h"
 
 namespace cryptvol::vm {
 namespace {
@@ -19,10 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-constexpr int64_t kMiB = int64_t{1} << 20;
-constexpr char kKey[] = "a passphrase";
-constexpr int kMetricsPort = 9810;
 
 // Whether a process is a worker of this driver's.
 bool IsWorkerOf(const fs::path& process, pid_t driver) {
@@ -89,70 +85,7 @@ class WorkerMemory {
   std::thread thread_;  // last: it uses the others
 };
 
-int64_t Metric(const std::string& name) {
-  const std::string metrics = HttpGet(kMetricsPort, "/metrics");
-  const size_t at = metrics.find("\n" + name + " ");
-  if (at == std::string::npos) return -1;
-  return static_cast<int64_t>(std::stod(metrics.substr(at + name.size() + 2)));
-}
-
-// A control group with a limit, for one process to be moved into.
-class ControlGroup {
- public:
-  explicit ControlGroup(int64_t bytes) {
-    fs::create_directory(kPath);
-    Limit(bytes);
-  }
-  ~ControlGroup() {
-    Shell(std::string("for p in $(cat ") + kPath +
-          "/cgroup.procs); do echo $p > /sys/fs/cgroup/cgroup.procs; done");
-    MustRun(std::string("rmdir ") + kPath);
-  }
-  void Limit(int64_t bytes) {
-    WriteFile(std::string(kPath) + "/memory.max", std::to_string(bytes));
-  }
-  void Take(pid_t process) {
-    WriteFile(std::string(kPath) + "/cgroup.procs", std::to_string(process));
-  }
-  int64_t bytes() const { return std::stol(ReadFile(std::string(kPath) + "/memory.current")); }
-  // In a shell of its own, whose memory counts for the group.
-  void Run(const std::string& command) {
-    MustRun(std::string("echo $$ > ") + kPath + "/cgroup.procs && " + command);
-  }
-
- private:
-  static constexpr char kPath[] = "/sys/fs/cgroup/cryptvol-test";
-};
-
-class Budget : public DriverTest {
- protected:
-  void SetUp() override {
-    DriverTest::SetUp();
-    driver_ = std::make_unique<Driver>(
-        directory_,
-        std::vector<std::string>{"--kdf-memory-budget=256MiB",
-                                 "--metrics-address=127.0.0.1:" + std::to_string(kMetricsPort)});
-    driver_->Start();
-  }
-
-  // A block device with a keyslot of that cost, of stock cryptsetup's making.
-  std::string MakeDevice(int memory_kib, const std::string& name) {
-    const std::string device = NewDevice(17 * kMiB, name);
-    MustRun(
-        "cryptsetup -q luksFormat --type luks2 --pbkdf argon2id --pbkdf-force-iterations 4 "
-        "--pbkdf-memory " +
-        std::to_string(memory_kib) + " " + device + " -d - < " + KeyFile(kKey));
-    return device;
-  }
-
-  // In block mode: nothing but the unlock takes time.
-  Volume BlockVolumeOn(const std::string& device, const std::string& id) {
-    Volume volume = StaticVolume(device, id);
-    volume.block = true;
-    volume.secrets = {{"CRYPTO_KEY_VALUE", kKey}};
-    return volume;
-  }
-};
+using Budget = BudgetTest;
 
 // Twenty volumes with keyslots of 64 MiB, staged at once: all succeed, several at a time, and the
 // workers never take more than the budget.
@@ -161,10 +94,7 @@ TEST_F(Budget, TwentyVolumesStayWithinIt) {
   std::vector<Volume> volumes;
   for (int i = 0; i < 20; ++i) {
     const std::string id = "volume-" + std::to_string(i);
-    const std::string device = NewDevice(17 * kMiB, id);
-    MustRun("dd status=none conv=fsync bs=1M count=16 if=" + original + " of=" + device +
-            " && cryptsetup -q luksUUID --uuid $(cat /proc/sys/kernel/random/uuid) " + device);
-    volumes.push_back(BlockVolumeOn(device, id));
+    volumes.push_back(BlockVolumeOn(CopyDevice(original, id), id));
   }
 
   WorkerMemory memory(driver_->pid());

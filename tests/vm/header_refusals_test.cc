@@ -10,6 +10,7 @@
 
 #include "../luks/header_builder.h"
 #include "base/unique_fd.h"
+#include "header_edit.h"
 #include "luks/header.h"
 #include "refusals.h"
 
@@ -22,36 +23,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr char kKey[] = "the right passphrase";
-constexpr size_t kCopyBytes = 16384;  // of one copy of the metadata, as cryptsetup makes it
-
-std::vector<uint8_t> ReadBytes(const std::string& path, size_t bytes, off_t offset = 0) {
-  std::vector<uint8_t> data(bytes);
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  EXPECT_EQ(static_cast<ssize_t>(bytes), ::pread(fd.get(), data.data(), bytes, offset)) << path;
-  return data;
-}
-
-void WriteBytes(const std::string& path, const std::vector<uint8_t>& data, off_t offset) {
-  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  ASSERT_EQ(static_cast<ssize_t>(data.size()), ::pwrite(fd.get(), data.data(), data.size(), offset))
-      << path;
-  ASSERT_EQ(0, ::fsync(fd.get()));
-}
-
-// Edits the JSON of both copies of a LUKS2 header, as somebody at the storage can: with the right
-// checksums.
-void EditMetadata(const std::string& device, const std::function<void(json&)>& edit) {
-  for (const size_t offset : {size_t{0}, kCopyBytes}) {
-    std::vector<uint8_t> copy = ReadBytes(device, kCopyBytes, static_cast<off_t>(offset));
-    const std::span<uint8_t> area = std::span(copy).subspan(luks::testing::kBinaryBytes);
-    json metadata = json::parse(reinterpret_cast<const char*>(area.data()));
-    edit(metadata);
-    std::ranges::fill(area, uint8_t{0});
-    luks::testing::PutText(area, 0, metadata.dump());
-    luks::testing::Seal(copy);
-    WriteBytes(device, copy, static_cast<off_t>(offset));
-  }
-}
 
 struct Copies {
   luks::CopyState primary;
