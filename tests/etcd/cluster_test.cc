@@ -81,7 +81,7 @@ class Cluster : public ::testing::Test {
   absl::StatusOr<Choice> Choose(const std::vector<std::string>& names, bool allow_stale = false) {
     ClientOptions options;
     for (const std::string& name : names) options.endpoints.push_back(servers_[name]->target());
-    options.request_timeout = std::chrono::seconds(2);
+    options.request_timeout = std::chrono::seconds(5);
     CV_ASSIGN_OR_RETURN(client_, Client::Create(std::move(options)));
     return client_->Choose(allow_stale);
   }

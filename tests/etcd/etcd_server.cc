@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <thread>
 #include <utility>
 
@@ -24,7 +25,8 @@
 namespace cryptvol::etcd::testing {
 namespace {
 
-constexpr std::chrono::seconds kStartTime(20);
+constexpr std::chrono::seconds kStartTime(120);
+constexpr std::chrono::seconds kCommandTime(90);
 
 sockaddr_in Loopback(int port) {
   sockaddr_in address = {};
@@ -43,8 +45,8 @@ bool Listens(int port) {
 }
 
 void OpenSsl(std::vector<std::string> args) {
-  const auto result = RunCommand({.program = "openssl", .args = std::move(args)},
-                                 Deadline::After(std::chrono::seconds(20)));
+  const auto result =
+      RunCommand({.program = "openssl", .args = std::move(args)}, Deadline::After(kCommandTime));
   ASSERT_TRUE(result.ok()) << result.status();
   ASSERT_TRUE(result->ok()) << result->Complaint();
 }
@@ -93,20 +95,25 @@ Certificate MakeCertificate(const TemporaryDirectory& directory, const Certifica
   return made;
 }
 
+// Below those that the kernel gives to outgoing connections, so that none of these takes one before
+// the server does.
 std::vector<int> FreePorts(int count) {
+  static std::mt19937 random{std::random_device()()};
+  std::uniform_int_distribution<int> candidates(10'000, 32'000);
   std::vector<UniqueFd> sockets;  // all at once, so that they differ
   std::vector<int> ports;
-  for (int i = 0; i < count; ++i) {
-    sockets.push_back(Socket());
-    sockaddr_in address = Loopback(0);
-    socklen_t size = sizeof address;
-    auto* generic = reinterpret_cast<sockaddr*>(&address);
-    if (::bind(sockets.back().get(), generic, size) != 0 ||
-        ::getsockname(sockets.back().get(), generic, &size) != 0) {
-      ADD_FAILURE() << "no free port: " << ErrnoName(errno);
+  for (int tries = 0; ports.size() < static_cast<size_t>(count) && tries < 1000; ++tries) {
+    const int port = candidates(random);
+    UniqueFd socket = Socket();
+    const sockaddr_in address = Loopback(port);
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+      continue;
     }
-    ports.push_back(ntohs(address.sin_port));
+    sockets.push_back(std::move(socket));
+    ports.push_back(port);
   }
+  if (ports.size() < static_cast<size_t>(count)) ADD_FAILURE() << "no free port";
+  ports.resize(static_cast<size_t>(count));
   return ports;
 }
 
@@ -178,9 +185,10 @@ void EtcdServer::Kill() {
 EtcdServer::~EtcdServer() { Kill(); }
 
 absl::StatusOr<std::string> Etcdctl(std::vector<std::string> args, const std::string& program) {
-  CV_ASSIGN_OR_RETURN(const CommandResult result,
-                      RunCommand({.program = program, .args = std::move(args)},
-                                 Deadline::After(std::chrono::seconds(20))));
+  args.emplace_back("--command-timeout=60s");
+  CV_ASSIGN_OR_RETURN(
+      const CommandResult result,
+      RunCommand({.program = program, .args = std::move(args)}, Deadline::After(kCommandTime)));
   if (!result.ok()) return Internal("etcdctl: {}", result.Complaint());
   return result.out;
 }
