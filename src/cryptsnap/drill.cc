@@ -1,6 +1,8 @@
 // cryptsnap drill
 #include "snapshot/drill.h"
 
+#include <cstdlib>
+
 #include "base/status.h"
 #include "cryptsnap/commands.h"
 #include "cryptsnap/describe.h"
@@ -8,7 +10,10 @@
 #include "cryptsnap/exit_status.h"
 #include "cryptsnap/freshness.h"
 #include "cryptsnap/json_output.h"
+#include "cryptsnap/quantities.h"
 #include "cryptsnap/target_options.h"
+#include "etcd/client_options.h"
+#include "snapshot/etcd_drill.h"
 
 namespace cryptvol::cryptsnap {
 namespace {
@@ -21,11 +26,20 @@ struct DrillOptions {
   int passphrase_fd = -1;
   std::string max_age;
   bool json = false;
+  std::string etcd;  // empty: no temporary member
+  std::string etcdutl;
+  std::string user;
+  std::string password_file;
+  std::string etcd_timeout = "10m";
 };
 
 absl::Status Validate(const DrillOptions& options) {
   CV_RETURN_IF_ERROR(Validate(options.trust));
   CV_RETURN_IF_ERROR(ValidateMaxAge(options.max_age));
+  CV_RETURN_IF_ERROR(ParseDuration("--etcd-timeout", options.etcd_timeout).status());
+  if (options.etcd.empty() && !(options.etcdutl + options.user + options.password_file).empty()) {
+    return UsageError("--etcdutl, --user and --password-file are for --etcd=BINARY");
+  }
   if (options.identities.files.empty()) {
     return UsageError("no identity was given: which keys shall be tried?",
                       "-i FILE, for each key that must still open the backups");
@@ -51,8 +65,68 @@ absl::StatusOr<NamedIdentities> LoadNamed(KeyLoader& loader, const IdentityOptio
   return all;
 }
 
+// Of each backup; nullopt where no temporary etcd was asked for, or it is none of etcd.
+using EtcdDrills = std::vector<std::optional<absl::StatusOr<snapshot::EtcdDrill>>>;
+
+// The user alone: nothing else of etcdctl's environment is about a member of ours.
+absl::StatusOr<etcd::ClientOptions> Login(const DrillOptions& options) {
+  etcd::ClientOptions login;
+  login.user = options.user;
+  login.password_file = options.password_file;
+  CV_RETURN_IF_ERROR(etcd::ResolveFromEnvironment(login, [](const char* name) -> const char* {
+    const std::string_view wanted(name);
+    const bool of_user = wanted == "ETCDCTL_USER" || wanted == "ETCDCTL_PASSWORD";
+    return of_user ? std::getenv(name) : nullptr;
+  }));
+  return login;
+}
+
+absl::StatusOr<EtcdDrills> DrillEtcds(const DrillOptions& options, snapshot::Target& target,
+                                      const std::vector<const snapshot::Entry*>& entries,
+                                      const age::Identities& identities) {
+  EtcdDrills drills(entries.size());
+  if (options.etcd.empty()) return drills;
+  const char* search_path = std::getenv("PATH");
+  snapshot::EtcdDrillOptions drill;
+  CV_ASSIGN_OR_RETURN(
+      drill.programs,
+      etcd::FindPrograms(options.etcd, options.etcdutl, search_path == nullptr ? "" : search_path));
+  CV_ASSIGN_OR_RETURN(const etcd::ClientOptions login, Login(options));
+  CV_ASSIGN_OR_RETURN(drill.timeout, ParseDuration("--etcd-timeout", options.etcd_timeout));
+  drill.identities = &identities;
+  drill.user = login.user;
+  drill.password = &login.password;
+  bool some = false;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (entries[i]->manifest->kind() != snapshot::Kind::kEtcd) continue;
+    drills[i] = snapshot::DrillEtcd(target, *entries[i], drill);
+    some = true;
+  }
+  if (some) return drills;
+  return MakeStatus(absl::StatusCode::kNotFound, "drill: no backup of etcd is selected");
+}
+
+Json EtcdJson(const absl::StatusOr<snapshot::EtcdDrill>& drill) {
+  if (!drill.ok()) return {{"restored", false}, {"error", Message(drill.status())}};
+  return {{"restored", true},
+          {"revision", drill->revision},
+          {"hash", drill->hash},
+          {"hash_compared", drill->hash_compared},
+          {"live_keys", drill->live_keys}};
+}
+
+std::string EtcdText(const absl::StatusOr<snapshot::EtcdDrill>& drill) {
+  if (!drill.ok()) {
+    return fmt::format("  FAILED: restore into etcd: {}\n", EscapeForeign(Message(drill.status())));
+  }
+  return fmt::format(
+      "  restored into etcd: revision {}, {} keys, hash {} ({})\n", drill->revision,
+      drill->live_keys, drill->hash,
+      drill->hash_compared ? "as when it was saved" : "the backup has none to compare with");
+}
+
 Json ToJson(const std::vector<snapshot::DrilledBackup>& backups,
-            const std::vector<std::string>& names) {
+            const std::vector<std::string>& names, const EtcdDrills& etcd_drills) {
   Json json = Json::array();
   for (const snapshot::DrilledBackup& backup : backups) {
     Json one = EntryJson(*backup.entry);
@@ -63,13 +137,15 @@ Json ToJson(const std::vector<snapshot::DrilledBackup>& backups,
       if (!status.ok()) tried["error"] = Message(status);
       one["identities"].push_back(std::move(tried));
     }
+    const auto& etcd_drill = etcd_drills[static_cast<size_t>(&backup - backups.data())];
+    if (etcd_drill) one["etcd_drill"] = EtcdJson(*etcd_drill);
     json.push_back(std::move(one));
   }
   return json;
 }
 
 std::string ToText(const std::vector<snapshot::DrilledBackup>& backups,
-                   const std::vector<std::string>& names) {
+                   const std::vector<std::string>& names, const EtcdDrills& etcd_drills) {
   std::string text;
   for (const snapshot::DrilledBackup& backup : backups) {
     text += BackupText(*backup.entry->manifest) + "\n";
@@ -79,18 +155,25 @@ std::string ToText(const std::vector<snapshot::DrilledBackup>& backups,
           fmt::format("  {} {}{}\n", status.ok() ? "opens:" : "FAILED:", EscapeForeign(names[i]),
                       status.ok() ? "" : ": " + EscapeForeign(Message(status)));
     }
+    const auto& etcd_drill = etcd_drills[static_cast<size_t>(&backup - backups.data())];
+    if (etcd_drill) text += EtcdText(*etcd_drill);
   }
   return text;
 }
 
 absl::Status FirstFailure(const std::vector<snapshot::DrilledBackup>& backups,
-                          const std::vector<std::string>& names) {
+                          const std::vector<std::string>& names, const EtcdDrills& etcd_drills) {
   for (const snapshot::DrilledBackup& backup : backups) {
     for (size_t i = 0; i < names.size(); ++i) {
       const absl::Status& status = backup.by_identity[i];
       if (status.ok()) continue;
       return Within(ReadingError(status), names[i]);
     }
+  }
+  for (size_t i = 0; i < etcd_drills.size(); ++i) {
+    if (!etcd_drills[i] || etcd_drills[i]->ok()) continue;
+    return Within(ReadingError(etcd_drills[i]->status()),
+                  backups[i].entry->manifest->backup()->object);
   }
   return absl::OkStatus();
 }
@@ -110,12 +193,31 @@ absl::Status Run(DrillOptions& options) {
   }
   CV_ASSIGN_OR_RETURN(const auto backups,
                       snapshot::DrillIdentities(*target, entries, named.identities));
-  CV_RETURN_IF_ERROR(options.json ? PrintJson(ToJson(backups, named.names))
-                                  : PrintText(ToText(backups, named.names)));
+  CV_ASSIGN_OR_RETURN(const EtcdDrills etcd_drills,
+                      DrillEtcds(options, *target, entries, named.identities));
+  CV_RETURN_IF_ERROR(options.json ? PrintJson(ToJson(backups, named.names, etcd_drills))
+                                  : PrintText(ToText(backups, named.names, etcd_drills)));
   NoteFreshness(options.trust);
-  CV_RETURN_IF_ERROR(FirstFailure(backups, named.names));
+  CV_RETURN_IF_ERROR(FirstFailure(backups, named.names, etcd_drills));
   CV_RETURN_IF_ERROR(alarms);
   return CheckMaxAge(catalog, filter, options.max_age);
+}
+
+void AddEtcdFlags(CLI::App& command, DrillOptions& options) {
+  const char* group = "Restoring into a temporary etcd, in memory";
+  const auto add = [&](const char* flag, std::string& value, const char* type, const char* text) {
+    return command.add_option(flag, value, text)->type_name(type)->group(group);
+  };
+  add("--etcd", options.etcd, "BINARY",
+      "Start this etcd with each backup, and compare revision, hash and number of keys");
+  add("--etcdutl", options.etcdutl, "BINARY",
+      "What restores for it; default: etcdutl or etcdctl beside it, or in PATH");
+  add("--user", options.user, "NAME",
+      "User, where the backup's etcd has authentication (also from ETCDCTL_USER)");
+  add("--password-file", options.password_file, "FILE",
+      "File whose first line is the user's password (also from ETCDCTL_PASSWORD)");
+  add("--etcd-timeout", options.etcd_timeout, "DURATION", "Of each restore, and of each start")
+      ->capture_default_str();
 }
 
 }  // namespace
@@ -131,10 +233,11 @@ void AddDrill(CLI::App& app, Action& action) {
   AddPassphraseFdFlag(*command, options->passphrase_fd);
   AddFilterFlags(*command, options->filter);
   AddMaxAgeFlag(*command, options->max_age);
+  AddEtcdFlags(*command, *options);
   command->add_flag("--json", options->json, "Print JSON");
   command->footer(
       "Do this on a calendar, with every key that you would need on a bad day. It reads header,\n"
-      "first and last chunk of each backup; verify reads all of it.\n\n"
+      "first and last chunk of each backup; with --etcd all of it, into twice its size of memory.\n\n"
       "  cryptsnap drill --verify-key=cryptsnap.key.pub -i identity.txt -i escrow.txt \\\n"
       "      --max-age=26h s3://backups/prod\n");
   RunWhenParsed(*command, options, action, Run);

@@ -84,9 +84,9 @@ absl::StatusOr<snapshot::SaveResult> Save(const EtcdSaveOptions& options) {
   auto source = choice.connection->TakeSnapshot();
   if (!source.ok()) return EtcdError(source.status());
   snapshot::EtcdOrigin origin = snapshot::OriginOf(choice.chosen);
-  origin.hash_kv = [&choice](int64_t revision) -> absl::StatusOr<uint32_t> {
+  origin.hash_kv = [&choice](int64_t revision) -> absl::StatusOr<snapshot::MemberHash> {
     CV_ASSIGN_OR_RETURN(const auto answer, choice.connection->HashKeys(revision));
-    return answer.hash();
+    return snapshot::MemberHash{answer.hash(), answer.compact_revision()};
   };
   job->options.expected_bytes = (*source)->expected_bytes();
   job->options.read_back = !options.no_read_back;

@@ -32,7 +32,7 @@ struct ClientOptions {
 
 struct Endpoint {
   std::string name;    // as the user gave it, for messages
-  std::string target;  // HOST:PORT
+  std::string target;  // HOST:PORT, or "unix:PATH"
   bool tls = false;
 };
 

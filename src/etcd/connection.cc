@@ -24,9 +24,10 @@ std::shared_ptr<grpc::Channel> MakeChannel(
   // Two connections with different certificates must not share what one of them was allowed.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   if (!options.server_name.empty()) arguments.SetSslTargetNameOverride(options.server_name);
-  return grpc::CreateCustomChannel("dns:///" + endpoint.target,
-                                   endpoint.tls ? credentials : grpc::InsecureChannelCredentials(),
-                                   arguments);
+  const std::string target =
+      endpoint.target.starts_with("unix:") ? endpoint.target : "dns:///" + endpoint.target;
+  return grpc::CreateCustomChannel(
+      target, endpoint.tls ? credentials : grpc::InsecureChannelCredentials(), arguments);
 }
 
 }  // namespace
@@ -101,6 +102,20 @@ absl::StatusOr<int64_t> Connection::ReadRevision() {
     return etcdserverpb::KV::NewStub(channel_)->Range(&context, request, &response);
   }));
   return response.header().revision();
+}
+
+absl::StatusOr<uint64_t> Connection::CountKeys(int64_t revision) {
+  const std::string all(1, '\0');  // as both ends: from the first key to the last
+  etcdserverpb::RangeRequest request;
+  request.set_key(all);
+  request.set_range_end(all);
+  request.set_count_only(true);
+  request.set_revision(revision);
+  etcdserverpb::RangeResponse response;
+  CV_RETURN_IF_ERROR(Call("count the keys", [&](grpc::ClientContext& context) {
+    return etcdserverpb::KV::NewStub(channel_)->Range(&context, request, &response);
+  }));
+  return static_cast<uint64_t>(response.count());
 }
 
 absl::StatusOr<etcdserverpb::AlarmResponse> Connection::ListAlarms() {

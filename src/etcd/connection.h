@@ -38,6 +38,8 @@ class Connection {
   // The revision of this member's store after it has applied all that was committed before the
   // call. Needs a quorum.
   absl::StatusOr<int64_t> ReadRevision();
+  // Those that exist at `revision`. Needs a quorum.
+  absl::StatusOr<uint64_t> CountKeys(int64_t revision);
   // Needs a quorum.
   absl::StatusOr<etcdserverpb::AlarmResponse> ListAlarms();
   absl::StatusOr<etcdserverpb::MemberListResponse> ListMembers();

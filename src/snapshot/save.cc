@@ -208,24 +208,31 @@ absl::StatusOr<SaveResult> Saver::Sign(std::optional<EtcdRecord> etcd, Completen
   return result;
 }
 
-std::optional<HashKv> AskHashKv(const EtcdOrigin& origin, int64_t revision, Saver& saver) {
+std::optional<HashKv> AskHashKv(const EtcdOrigin& origin, const etcd::DatabaseSummary& summary,
+                                Saver& saver) {
   if (!origin.hash_kv) return std::nullopt;
-  const absl::StatusOr<uint32_t> hash = origin.hash_kv(revision);
-  if (hash.ok()) return HashKv{.revision = revision, .hash = *hash};
-  saver.Warn(fmt::format("etcd's hash of revision {} is not recorded: {}", revision,
-                         Message(hash.status())));
-  return std::nullopt;
+  const absl::StatusOr<MemberHash> answer = origin.hash_kv(summary.revision);
+  const auto without = [&](std::string_view why) {
+    saver.Warn(
+        fmt::format("etcd's hash of revision {} is not recorded: {}", summary.revision, why));
+    return std::nullopt;
+  };
+  if (!answer.ok()) return without(Message(answer.status()));
+  if (std::max<int64_t>(answer->compacted_revision, 0) != summary.compacted_revision.value_or(0)) {
+    return without("the member was compacted after the snapshot was taken");
+  }
+  return HashKv{.revision = summary.revision, .hash = answer->hash};
 }
 
-// The revision that the saved database has, exactly.
-absl::StatusOr<int64_t> ReadRevision(Saver& saver, const EtcdOrigin& origin) {
-  const auto summary = saver.ReadBack();
+// What the saved database says of itself.
+absl::StatusOr<etcd::DatabaseSummary> ReadSaved(Saver& saver, const EtcdOrigin& origin) {
+  auto summary = saver.ReadBack();
   if (!summary.ok()) {
     return Annotate(summary.status(),
                     "read the revision back from what was saved (where the credentials may only "
                     "write, use --no-read-back)");
   }
-  if (summary->revision >= origin.revision) return summary->revision;
+  if (summary->revision >= origin.revision) return summary;
   return FailedPrecondition(
       "save: the snapshot has revision {}, and the member had {} before it was taken: it is stale; "
       "look at that member, or save from another",
@@ -240,8 +247,9 @@ absl::StatusOr<EtcdRecord> DescribeEtcd(Saver& saver, const EtcdOrigin& origin, 
                     .version = origin.version,
                     .hash_kv = {}};
   if (!read_back) return record;
-  CV_ASSIGN_OR_RETURN(record.revision, ReadRevision(saver, origin));
-  record.hash_kv = AskHashKv(origin, record.revision, saver);
+  CV_ASSIGN_OR_RETURN(const etcd::DatabaseSummary summary, ReadSaved(saver, origin));
+  record.revision = summary.revision;
+  record.hash_kv = AskHashKv(origin, summary, saver);
   return record;
 }
 

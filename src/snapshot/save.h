@@ -65,14 +65,20 @@ struct SaveResult {
 absl::StatusOr<SaveResult> SaveStream(Target& target, ByteSource& source,
                                       const SaveOptions& options);
 
+struct MemberHash {
+  uint32_t hash = 0;
+  int64_t compacted_revision = 0;  // 0 or less: never compacted
+};
+
 // The member that the snapshot comes from.
 struct EtcdOrigin {
   uint64_t cluster_id = 0;
   uint64_t member_id = 0;
   std::string version;
   int64_t revision = 0;  // before the snapshot was taken
-  // Asks the same member for its hash at a revision. Null, or an error: the manifest has none.
-  std::function<absl::StatusOr<uint32_t>(int64_t revision)> hash_kv;
+  // Asks the same member for its hash at a revision. Null, an error, or a member that was compacted
+  // since the snapshot, which changes the hash: the manifest has none.
+  std::function<absl::StatusOr<MemberHash>(int64_t revision)> hash_kv;
 };
 EtcdOrigin OriginOf(const etcd::EndpointReport& chosen);
 
