@@ -211,7 +211,7 @@ void AddEtcdFlags(CLI::App& command, DrillOptions& options) {
   add("--etcd", options.etcd, "BINARY",
       "Start this etcd with each backup, and compare revision, hash and number of keys");
   add("--etcdutl", options.etcdutl, "BINARY",
-      "What restores for it; default: etcdutl or etcdctl beside it, or in PATH");
+      "What restores for it; default: etcdutl, or else etcdctl, beside it");
   add("--user", options.user, "NAME",
       "User, where the backup's etcd has authentication (also from ETCDCTL_USER)");
   add("--password-file", options.password_file, "FILE",

@@ -63,7 +63,7 @@ absl::Status PrintRestored(const RestoreOptions& options, const snapshot::Entry&
   if (entry.manifest->kind() == snapshot::Kind::kEtcd) {
     text +=
         "next: etcdutl snapshot restore, into a new directory, on every member from this one "
-        "file: docs/cryptsnap.md\n";
+        "file: docs/disaster-recovery.md\n";
   }
   return PrintText(text);
 }

@@ -102,13 +102,11 @@ absl::StatusOr<MemberPrograms> FindPrograms(const std::string& etcd, const std::
     return found.restorer.empty() ? absl::StatusOr<MemberPrograms>(NoProgram(restorer)) : found;
   }
   const std::string beside = std::filesystem::path(found.etcd).parent_path().string();
-  for (const std::string& where : {beside, search_path}) {
-    for (const char* name : {"etcdutl", "etcdctl"}) {
-      found.restorer = FindIn(where, name);
-      if (!found.restorer.empty()) return found;
-    }
+  for (const char* name : {"etcdutl", "etcdctl"}) {
+    found.restorer = FindIn(beside, name);
+    if (!found.restorer.empty()) return found;
   }
-  return NoProgram(fmt::format("etcdutl or etcdctl, in {} or in PATH", beside));
+  return NoProgram(fmt::format("etcdutl or etcdctl in {}, beside etcd", beside));
 }
 
 TemporaryMember::TemporaryMember(const MemoryDirectory& directory, Options options)

@@ -20,7 +20,8 @@ struct MemberPrograms {
 };
 
 // Paths of the programs: a name is looked for in `search_path` (as in PATH, absolute entries only).
-// An empty `restorer` means etcdutl or etcdctl beside etcd, then in `search_path`. NOT_FOUND.
+// An empty `restorer` means etcdutl or etcdctl beside etcd: one of another version makes what etcd
+// may not start with. NOT_FOUND.
 absl::StatusOr<MemberPrograms> FindPrograms(const std::string& etcd, const std::string& restorer,
                                             const std::string& search_path);
 
