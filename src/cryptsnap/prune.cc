@@ -18,6 +18,7 @@ namespace {
 struct PruneOptions {
   TargetOptions target;
   std::string signing_key;
+  std::vector<std::string> verify_keys;
   int passphrase_fd = -1;
   std::string cluster;
   std::string written_to;
@@ -51,6 +52,7 @@ Json ToJson(const PruneOptions& options, const snapshot::PruneResult& result) {
   json["dry_run"] = options.dry_run;
   json["kept"] = EntriesJson(result.kept);
   json["removed"] = EntriesJson(result.removed);
+  json["of_others"] = EntriesJson(result.of_others);
   json["litter"] = result.litter;
   json["uploads"] = Json::array();
   for (const auto& upload : result.uploads) json["uploads"].push_back(upload.name);
@@ -70,6 +72,10 @@ std::string ToText(const PruneOptions& options, const snapshot::PruneResult& res
   for (const snapshot::Entry& entry : result.removed) {
     text += fmt::format("{} {}\n", removed, EntryText(entry));
   }
+  for (const snapshot::Entry& entry : result.of_others) {
+    text += fmt::format("not needed, but of key {}, which alone can remove it: {}\n",
+                        EscapeForeign(entry.writer), EntryText(entry));
+  }
   for (const std::string& litter : result.litter) {
     text += fmt::format("{} unfinished {}\n", removed, EscapeForeign(litter));
   }
@@ -88,6 +94,7 @@ absl::Status Run(PruneOptions& options) {
   prune.policy = options.policy;
   prune.cluster = options.cluster;
   prune.signing_key = &key;
+  CV_ASSIGN_OR_RETURN(prune.verify_keys, loader.LoadVerifyKeys(options.verify_keys));
   prune.written_to = options.written_to;
   prune.dry_run = options.dry_run;
   CV_ASSIGN_OR_RETURN(prune.abort_after, ParseDuration("--abort-after", options.abort_after));
@@ -132,6 +139,10 @@ void AddPrune(CLI::App& app, Action& action) {
                    "The key of the backups: it verifies them, and signs a record of what is "
                    "removed")
       ->type_name("FILE");
+  AddRepeatable(*command, "--verify-key", options->verify_keys,
+                "Public key of another writer whose backups count too, as while keys are "
+                "replaced: a file, or the key itself. Repeatable")
+      ->type_name("KEY");
   AddPassphraseFdFlag(*command, options->passphrase_fd);
   AddKeepFlags(*command, *options);
   command

@@ -50,6 +50,9 @@ absl::Status RemoveEntry(Target& target, const Entry& entry) {
   return target.Remove(FileName::Payload(entry.manifest->backup()->object));
 }
 
+// What retention looks at together: a cluster's backups of one kind.
+using Groups = std::map<std::pair<std::string, Kind>, std::vector<const Entry*>>;
+
 class Pruner {
  public:
   Pruner(Target& target, const PruneOptions& options)
@@ -59,8 +62,9 @@ class Pruner {
         before_(options.clock() - options.abort_after) {}
 
   absl::StatusOr<PruneResult> Run() {
-    CV_RETURN_IF_ERROR(ReadChain());
+    CV_RETURN_IF_ERROR(ReadChains());
     CV_RETURN_IF_ERROR(CheckChain(chain_));
+    for (const Chain& chain : others_) CV_RETURN_IF_ERROR(CheckChain(chain));
     CV_ASSIGN_OR_RETURN(listing_, target_.List());
     ChooseBackups();
     ChooseIncomplete();
@@ -73,19 +77,33 @@ class Pruner {
   }
 
  private:
-  absl::Status ReadChain() {
-    const Trust trust{.keys = {options_.signing_key->public_key},
-                      .no_verify = false,
-                      .written_to = options_.written_to};
+  absl::Status ReadChains() {
+    Trust trust{
+        .keys = options_.verify_keys, .no_verify = false, .written_to = options_.written_to};
+    // The last one of an id counts, and ids can be chosen.
+    trust.keys.push_back(options_.signing_key->public_key);
     CV_ASSIGN_OR_RETURN(Catalog catalog, ReadCatalog(target_, trust));
-    chain_ = std::move(catalog.chains.front());
+    const std::string own = minisign::KeyIdText(options_.signing_key->id);
+    for (Chain& chain : catalog.chains) {
+      if (chain.writer == own) {
+        chain_ = std::move(chain);
+      } else {
+        others_.push_back(std::move(chain));
+      }
+    }
     return absl::OkStatus();
   }
 
   // Those that retention counts, by what they are of.
   void ChooseBackups() {
-    std::map<std::pair<std::string, Kind>, std::vector<const Entry*>> groups;
-    for (const Entry& entry : chain_.entries) {
+    Groups groups;
+    Group(chain_, groups);
+    for (const Chain& chain : others_) Group(chain, groups);
+    for (const auto& [key, entries] : groups) ApplyPolicy(entries);
+  }
+
+  void Group(const Chain& chain, Groups& groups) {
+    for (const Entry& entry : chain.entries) {
       if (!entry.IsBackup()) continue;
       const bool counts = !entry.time_out_of_order &&
                           (options_.cluster.empty() || entry.manifest->cluster == options_.cluster);
@@ -95,7 +113,6 @@ class Pruner {
         result_.kept.push_back(entry);
       }
     }
-    for (const auto& [key, entries] : groups) ApplyPolicy(entries);
   }
 
   void ApplyPolicy(const std::vector<const Entry*>& entries) {
@@ -104,7 +121,8 @@ class Pruner {
     const std::vector<bool> kept = ChooseKept(times, options_.policy);
     for (size_t i = 0; i < entries.size(); ++i) {
       const bool keep = kept[i] || options_.policy.empty();
-      (keep ? result_.kept : result_.removed).push_back(*entries[i]);
+      const bool own = entries[i]->writer == chain_.writer;
+      (keep ? result_.kept : own ? result_.removed : result_.of_others).push_back(*entries[i]);
     }
   }
 
@@ -198,7 +216,8 @@ class Pruner {
   const PruneOptions& options_;
   ChainWriter writer_;
   const Timestamp before_;
-  Chain chain_;
+  Chain chain_;                // the signing key's
+  std::vector<Chain> others_;  // the verify keys'
   Listing listing_;
   std::vector<Entry> incomplete_;
   std::vector<Entry> old_prune_entries_;

@@ -19,6 +19,8 @@ struct PruneOptions {
   RetentionPolicy policy;  // an empty one removes no backup, only litter
   std::string cluster;     // empty: each cluster by itself
   const minisign::SecretKey* signing_key = nullptr;
+  // Of other writers, whose backups count beside the signing key's, as while keys are replaced.
+  std::vector<minisign::PublicKey> verify_keys;
   std::string written_to;  // as Trust has it
   bool dry_run = false;
   // What has no signature, no manifest or no end is removed when it is older.
@@ -29,15 +31,16 @@ struct PruneOptions {
 struct PruneResult {
   std::vector<Entry> kept;
   std::vector<Entry> removed;            // or would be, in a dry run
+  std::vector<Entry> of_others;          // not kept either, but only their own key may remove them
   std::vector<std::string> litter;       // incomplete manifests and payloads without any
   std::vector<AbandonedUpload> uploads;  // aborted
   std::vector<std::string> warnings;
 };
 
-// The signing key's own chain: retention goes by its backups, each cluster and kind (etcd, stream)
-// by itself, and never removes the newest of one. An entry that says what is removed is signed
-// first.
-//  FAILED_PRECONDITION  the chain has a gap, a fork or another alarm: nothing was removed
+// Retention goes by the backups that the signing key or a verify key signed, each cluster and kind
+// (etcd, stream) by itself, and never removes the newest of one. What is removed is of the signing
+// key's own chain; an entry that says so is signed first.
+//  FAILED_PRECONDITION  a chain has a gap, a fork or another alarm: nothing was removed
 absl::StatusOr<PruneResult> Prune(Target& target, const PruneOptions& options);
 
 }  // namespace cryptvol::snapshot

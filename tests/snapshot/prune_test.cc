@@ -10,6 +10,7 @@
 namespace cryptvol::snapshot {
 namespace {
 
+using testing::AlarmKinds;
 using testing::At;
 using testing::Code;
 using ::testing::Contains;
@@ -184,6 +185,47 @@ TEST_F(PruneTest, RemovesLitter) {
   EXPECT_THAT(Good(), SizeIs(6));
   EXPECT_THAT(catalog_.Alarms(), IsEmpty());
   EXPECT_EQ(PayloadCount(), 6u);
+}
+
+// While keys are replaced, backups of a verify key count, and make older ones of the own key go; but
+// they are never removed by another key's prune. Without the verify key they do not count.
+TEST_F(PruneTest, CountsBackupsOfVerifyKeys) {
+  const Keys next;
+  SaveOptions options = OptionsAt(next, "2026-11-27T10:00:00Z");
+  const SaveResult newest = Must(SaveText(target_, "text", options));
+  options = OptionsAt(next, "2026-11-28T10:00:00Z");
+  Must(SaveText(target_, "text", options));
+  target_.now = At("2026-11-29T12:00:00Z");
+  const auto alone = Prune(target_, Options(1));
+  ASSERT_THAT(alone, IsOk());
+  EXPECT_THAT(alone->kept, SizeIs(1));
+  EXPECT_THAT(alone->of_others, IsEmpty());
+
+  PruneOptions with = Options(1);
+  with.verify_keys = {next.signing.public_key};
+  const auto both = Prune(target_, with);
+  ASSERT_THAT(both, IsOk());
+  EXPECT_THAT(both->removed, SizeIs(1));
+  ASSERT_THAT(both->of_others, SizeIs(1));
+  EXPECT_EQ(both->of_others[0].manifest->backup()->object, newest.manifest.backup()->object);
+  EXPECT_THAT(Good(), IsEmpty());
+  EXPECT_THAT(SelectBackups(Read(target_, next), {}), SizeIs(2));
+  EXPECT_THAT(AlarmKinds(Read(target_, keys_)), IsEmpty());
+}
+
+// An unsound chain of a verify key forbids it too: what counts in there is not known.
+TEST_F(PruneTest, RefusesAnUnsoundChainOfAVerifyKey) {
+  const Keys next;
+  for (int day = 27; day <= 29; ++day) {
+    const SaveOptions options = OptionsAt(next, fmt::format("2026-11-{}T10:00:00Z", day));
+    Must(SaveText(target_, "text", options));
+  }
+  target_.files.erase(ManifestPath(next, 2));
+  target_.files.erase(SignaturePath(next, 2));
+  PruneOptions with = Options(1);
+  with.verify_keys = {next.signing.public_key};
+  EXPECT_THAT(Prune(target_, with), Fails(Code::kFailedPrecondition, "not sound"));
+  EXPECT_THAT(Good(), SizeIs(6));
 }
 
 // Another writer's payloads are not orphans, though nobody trusts that writer here.
