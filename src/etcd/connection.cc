@@ -14,6 +14,9 @@ namespace {
 
 // Of one message. etcd's largest is the list of members; a snapshot comes in blobs of 32 KiB.
 constexpr int kMaxMessageBytes = 4 << 20;
+// What etcd may send before it has been read. By itself gRPC lets it grow with the speed of the
+// connection, and a snapshot that comes faster than it is written takes that much memory.
+constexpr int kWindowBytes = 2 << 20;
 
 std::shared_ptr<grpc::Channel> MakeChannel(
     const ClientOptions& options, const Endpoint& endpoint,
@@ -21,6 +24,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
   // Two connections with different certificates must not share what one of them was allowed.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   if (!options.server_name.empty()) arguments.SetSslTargetNameOverride(options.server_name);
