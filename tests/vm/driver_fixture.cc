@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <netinet/in.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -173,6 +175,33 @@ void Background::Stop() {
   pid_.clear();
 }
 
+ReplacedProgram::ReplacedProgram(const std::string& program, const std::string& script,
+                                 const std::string& directory)
+    : program_(fs::canonical(program)) {
+  fs::create_directories(directory);
+  const std::string name = fs::path(program).filename();
+  const std::string real = directory + "/" + name;  // mkfs.ext4 and its like look at their name
+  const std::string wrapper = real + ".sh";
+  fs::copy_file(program_, real, fs::copy_options::overwrite_existing);
+  WriteFile(wrapper, fmt::format("#!/bin/sh\nREAL={}\n{}\n", real, script));
+  fs::permissions(wrapper, fs::perms::owner_all);
+  MustRun("mount --bind " + wrapper + " " + program_);
+}
+
+ReplacedProgram::~ReplacedProgram() { Shell("umount " + program_); }
+
+int FreePort() {
+  const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
+  EXPECT_EQ(0, ::bind(fd.get(), generic, size));
+  EXPECT_EQ(0, ::getsockname(fd.get(), generic, &size));
+  return ntohs(address.sin_port);
+}
+
 std::string HttpGet(int port, const std::string& path) {
   return MustRun(
       fmt::format("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{}; "
@@ -226,7 +255,13 @@ void Driver::HidePrograms() const {
 }
 
 void Driver::Connect() {
-  channel_ = grpc::CreateChannel(endpoint_, grpc::InsecureChannelCredentials());
+  // A driver needs a moment to listen, and some tests start hundreds.
+  grpc::ChannelArguments quick;
+  quick.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  quick.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  quick.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+  quick.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+  channel_ = grpc::CreateCustomChannel(endpoint_, grpc::InsecureChannelCredentials(), quick);
   identity_ = ::csi::v1::Identity::NewStub(channel_);
   controller_ = ::csi::v1::Controller::NewStub(channel_);
   node_ = ::csi::v1::Node::NewStub(channel_);

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <ostream>
@@ -30,8 +31,11 @@ using StringMap = std::map<std::string, std::string>;
 
 // What main() read from the command line, and the scratch directory on the first disk.
 struct Setup {
-  std::string driver;     // path of cryptvol-csi
-  std::string directory;  // "/srv/cryptvol-test"; ext4, several GiB
+  std::string driver;       // path of cryptvol-csi
+  std::string directory;    // "/srv/cryptvol-test"; ext4, several GiB
+  bool everything = false;  // walk through all there is, not a sample of it
+  uint64_t seed = 0;        // of what is random; a new one for each run unless given
+  int seconds = 180;        // how long what has no end of its own goes on
 };
 Setup& TheSetup();
 
@@ -71,8 +75,25 @@ class Background {
   std::string pid_;
 };
 
+// A script in the place of an installed program, for everybody, until this is destroyed: the driver
+// looks for tools at fixed places.
+class ReplacedProgram {
+ public:
+  // In `script`, $REAL is a copy of the program. `directory` gets both.
+  ReplacedProgram(const std::string& program, const std::string& script,
+                  const std::string& directory);
+  ~ReplacedProgram();
+  ReplacedProgram(const ReplacedProgram&) = delete;
+  ReplacedProgram& operator=(const ReplacedProgram&) = delete;
+
+ private:
+  std::string program_;
+};
+
 // The whole answer to a GET from this machine, head and body.
 std::string HttpGet(int port, const std::string& path);
+// A port of the loopback that nobody listens on.
+int FreePort();
 
 // A running driver. Killed, if need be, by the destructor.
 class Driver {

@@ -1,10 +1,12 @@
-// The tests that need a real dm-crypt: cryptvol_vm_tests --driver=PATH [GoogleTest's flags].
+// The tests that need a real dm-crypt:
+//   cryptvol_vm_tests --driver=PATH [--everything] [--seed=NUMBER] [--seconds=NUMBER] [GoogleTest's flags]
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <random>
 #include <string>
 #include <string_view>
 
@@ -32,12 +34,18 @@ bool PrepareDirectory(const std::string& directory) {
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   auto& setup = cryptvol::vm::TheSetup();
+  setup.seed = std::random_device()();
   for (int i = 1; i < argc; ++i) {
     const std::string_view arg = argv[i];
     if (arg.starts_with("--driver=")) setup.driver = arg.substr(sizeof("--driver=") - 1);
+    if (arg == "--everything") setup.everything = true;
+    if (arg.starts_with("--seconds=")) setup.seconds = std::atoi(argv[i] + 10);
+    if (arg.starts_with("--seed=")) setup.seed = std::strtoull(argv[i] + 7, nullptr, 10);
   }
   if (setup.driver.empty() || ::geteuid() != 0) {
-    std::fputs("usage, as root: cryptvol_vm_tests --driver=PATH\n", stderr);
+    std::fputs(
+        "usage, as root: cryptvol_vm_tests --driver=PATH [--everything] [--seed=NUMBER] [--seconds=NUMBER]\n",
+        stderr);
     return 2;
   }
   setup.directory = "/tmp/cryptvol-vm-tests";

@@ -1,0 +1,209 @@
+#include "kill_points_fixture.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <limits>
+#include <thread>
+
+#include "fmt/format.h"
+
+namespace cryptvol::vm {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int kMostPoints = 2000;  // more are a walk that does not end
+constexpr int kFewestPoints = 3;   // fewer are a library that was not loaded
+
+std::string BuildDirectory() {
+  return fs::path(TheSetup().driver).parent_path().parent_path().string();
+}
+
+std::string Library() { return BuildDirectory() + "/tests/libcryptvol_kill_points.so"; }
+
+// As kubelet does: a child of the dead driver may still be at work, and keeps the volume locked.
+grpc::Status Repeat(const std::function<grpc::Status()>& call) {
+  grpc::Status status = call();
+  for (int i = 0; i < 600 && status.error_code() == grpc::StatusCode::ABORTED; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    status = call();
+  }
+  return status;
+}
+
+}  // namespace
+
+void KillPointsTest::SetUp() {
+  fs::remove_all(directory_);
+  fs::create_directories(directory_);
+  StopTheDisk();
+  MapControl();
+  std::vector<std::string> flags;
+  std::vector<std::string> environment;
+  if (counted_ == Counted::kDriverAndWorkers) {
+    PreloadWorkers();
+    flags = {"--worker=" + path("worker")};
+    environment = {"LD_PRELOAD=" + Library(), "ASAN_OPTIONS=verify_asan_link_order=0",
+                   fmt::format("{}={}", KillPoints::kVariable, path("kill-points"))};
+  } else {
+    ReplaceMkfs();
+  }
+  driver_ = std::make_unique<Driver>(directory_, flags, environment);
+  driver_->Start();
+}
+
+void KillPointsTest::TearDown() {
+  replaced_.clear();
+  DriverTest::TearDown();
+  ::munmap(control_, sizeof(KillPoints));
+}
+
+void KillPointsTest::MapControl() {
+  const int fd = ::open(path("kill-points").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(0, ::ftruncate(fd, sizeof(KillPoints)));
+  void* shared = ::mmap(nullptr, sizeof(KillPoints), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  ::close(fd);
+  ASSERT_NE(MAP_FAILED, shared);
+  control_ = static_cast<KillPoints*>(shared);
+}
+
+std::string KillPointsTest::Preload() const {
+  return fmt::format("{}={} ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD={} ",
+                     KillPoints::kVariable, path("kill-points"), Library());
+}
+
+// Of a keyslot on a disk that rotates libcryptsetup overwrites each page dozens of times, and every
+// time is a point.
+void KillPointsTest::StopTheDisk() {
+  if (TheSetup().everything) return;
+  MustRun("disk=$(findmnt -no SOURCE --target " + directory_ +
+          ") && echo 0 > /sys/class/block/${disk#/dev/}/queue/rotational");
+}
+
+// The driver gives its children an environment of its own.
+void KillPointsTest::PreloadWorkers() {
+  WriteFile(path("worker"),
+            fmt::format("#!/bin/sh\n{}exec {}/bin/cryptvol-worker\n", Preload(), BuildDirectory()));
+  fs::permissions(path("worker"), fs::perms::owner_all);
+}
+
+void KillPointsTest::ReplaceMkfs() {
+  for (const std::string& filesystem : Filesystems()) {
+    replaced_.push_back(std::make_unique<ReplacedProgram>(
+        "/usr/sbin/mkfs." + filesystem, Preload() + "exec $REAL \"$@\"", path("tools")));
+  }
+}
+
+bool KillPointsTest::DiesAt(int point, const Step& call) {
+  control_->driver = driver_->pid();
+  control_->count = 0;
+  control_->dead = 0;
+  control_->at = point;
+  call();
+  const bool died = control_->dead != 0;
+  control_->at = 0;
+  control_->dead = 0;
+  return died;
+}
+
+bool KillPointsTest::Try(int point, const Step& prepare, const Call& call, const Step& check) {
+  prepare();
+  grpc::Status status;
+  const auto start = std::chrono::steady_clock::now();
+  const bool died = DiesAt(point, [&] { status = call(); });
+  SCOPED_TRACE(fmt::format("killed at point {}, {}", point, control_->where));
+  if (died) {
+    ++deaths_[control_->where];
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+    fmt::print("killed at point {} after {:.1f} s, {}\n", point, time.count(), control_->where);
+    std::fflush(stdout);
+    driver_->Kill();
+    driver_->Start();
+    status = Repeat(call);
+  }
+  EXPECT_CODE(OK, status);
+  if (!HasFailure()) check();
+  return died;
+}
+
+void KillPointsTest::Report() const {
+  int sum = 0;
+  for (const auto& [where, count] : deaths_) sum += count;
+  fmt::print("killed at {} points, of which\n", sum);
+  for (const auto& [where, count] : deaths_) fmt::print("  {:4} {}\n", count, where);
+  std::fflush(stdout);
+}
+
+void KillPointsTest::Walk(const Step& prepare, const Call& call, const Step& check) {
+  deaths_.clear();
+  int point = 1;
+  while (Try(point, prepare, call, check) && !HasFailure() && point < kMostPoints) ++point;
+  Report();
+  EXPECT_GT(point, kFewestPoints);
+  EXPECT_LT(point, kMostPoints);
+}
+
+void KillPointsTest::Visit(const std::vector<int>& points, const Step& prepare, const Call& call,
+                           const Step& check) {
+  deaths_.clear();
+  for (const int point : points) {
+    Try(point, prepare, call, check);
+    if (HasFailure()) break;
+  }
+  Report();
+}
+
+int KillPointsTest::CountPoints(const Call& call) {
+  DiesAt(std::numeric_limits<int>::max(), [&] { EXPECT_CODE(OK, call()); });
+  EXPECT_GT(control_->count, kFewestPoints);
+  return control_->count;
+}
+
+std::vector<std::string> KillPointsTest::Filesystems() {
+  if (TheSetup().everything) return {"ext4", "xfs", "btrfs"};
+  return {"ext4"};
+}
+
+Volume KillPointsTest::Created(const std::string& filesystem, const std::string& name) {
+  Volume volume = NewVolume(fmt::format("{}-{}", name, ++volumes_));
+  volume.filesystem = filesystem;
+  const int64_t bytes = filesystem == "ext4" ? 16 * kMiB : 320 * kMiB;  // xfs wants 300
+  EXPECT_CODE(OK, Create(volume, bytes));
+  return volume;
+}
+
+Volume KillPointsTest::WithData(const std::string& filesystem) {
+  const Volume volume = Created(filesystem);
+  EXPECT_CODE(OK, Stage(volume));
+  WriteData(volume);
+  EXPECT_CODE(OK, Unstage(volume));
+  return volume;
+}
+
+void KillPointsTest::WriteData(const Volume& volume) {
+  const std::string file = volume.staging + "/file";
+  MustRun("head -c 300000 /dev/urandom > " + file);
+  digests_[volume.id] = Digest(file);
+}
+
+void KillPointsTest::ExpectData(const Volume& volume) {
+  EXPECT_EQ(digests_[volume.id], Digest(volume.staging + "/file"));
+}
+
+void KillPointsTest::ExpectKept(const Volume& volume) {
+  ASSERT_CODE(OK, Stage(volume));
+  ExpectData(volume);
+  ASSERT_CODE(OK, Unstage(volume));
+}
+
+void KillPointsTest::ExpectUsable(const Volume& volume) {
+  WriteData(volume);
+  ASSERT_CODE(OK, Unstage(volume));
+  ExpectKept(volume);
+}
+
+}  // namespace cryptvol::vm

@@ -1,0 +1,76 @@
+// Walks a call through every point at which it can die.
+#ifndef CRYPTVOL_TESTS_VM_KILL_POINTS_FIXTURE_H_
+#define CRYPTVOL_TESTS_VM_KILL_POINTS_FIXTURE_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "driver_fixture.h"
+#include "kill_points.h"
+
+namespace cryptvol::vm {
+
+class KillPointsTest : public DriverTest {
+ protected:
+  // Whose points count.
+  enum class Counted { kDriverAndWorkers, kMkfs };
+
+  static constexpr int64_t kMiB = int64_t{1} << 20;
+
+  explicit KillPointsTest(Counted counted = Counted::kDriverAndWorkers) : counted_(counted) {}
+  void SetUp() override;
+  void TearDown() override;
+
+  using Call = std::function<grpc::Status()>;
+  using Step = std::function<void()>;
+  // At each point: `prepare`, the call with a death at the point, a new driver, the call again as
+  // kubelet repeats it, which must succeed; then `check`. Ends when the call got through untouched.
+  void Walk(const Step& prepare, const Call& call, const Step& check);
+  // The same at the given points only.
+  void Visit(const std::vector<int>& points, const Step& prepare, const Call& call,
+             const Step& check);
+  // How many points the call has. It is made, and must succeed.
+  int CountPoints(const Call& call);
+
+  // Filesystems to walk: ext4, or all of them when everything is asked for.
+  static std::vector<std::string> Filesystems();
+  // A new volume of the loop backend with that filesystem, created and not staged.
+  Volume Created(const std::string& filesystem = "ext4", const std::string& name = "pvc");
+  // One that was staged and has data, unstaged.
+  Volume WithData(const std::string& filesystem = "ext4");
+  // Random bytes go into a file of the staged volume; their digest is kept.
+  void WriteData(const Volume& volume);
+  void ExpectData(const Volume& volume);
+  // Staged again, the volume has what was written; unstaged in the end.
+  void ExpectKept(const Volume& volume);
+  // A freshly staged volume works, and keeps what is written; unstaged in the end.
+  void ExpectUsable(const Volume& volume);
+
+  // What a command line needs in front of it for its points to count.
+  std::string Preload() const;
+
+ private:
+  void MapControl();
+  void StopTheDisk();
+  void PreloadWorkers();
+  void ReplaceMkfs();
+  // Whether something died.
+  bool DiesAt(int point, const Step& call);
+  // One point, whole. False when the call got through untouched.
+  bool Try(int point, const Step& prepare, const Call& call, const Step& check);
+  void Report() const;
+
+  const Counted counted_;
+  KillPoints* control_ = nullptr;
+  std::vector<std::unique_ptr<ReplacedProgram>> replaced_;
+  std::map<std::string, int> deaths_;
+  std::map<std::string, std::string> digests_;
+  int volumes_ = 0;
+};
+
+}  // namespace cryptvol::vm
+
+#endif  // CRYPTVOL_TESTS_VM_KILL_POINTS_FIXTURE_H_

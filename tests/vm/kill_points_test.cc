@@ -1,0 +1,183 @@
+// The driver and its workers are killed at every system call that changes something, one after the
+// other, until the call completes untouched. After each death: a new driver, the same call, success,
+// and everything that was written before is still there.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <random>
+
+#include "fmt/format.h"
+#include "kill_points_fixture.h"
+
+namespace cryptvol::vm {
+namespace {
+
+class KillPointsFirstStage : public KillPointsTest {};
+class KillPointsStaticVolume : public KillPointsTest {};
+class KillPointsLaterCalls : public KillPointsTest {};
+class KillPointsHeaderRestore : public KillPointsTest {};
+class KillPointsRotation : public KillPointsTest {
+ protected:
+  bool Opens(const Volume& volume, const std::string& key) {
+    return Shell("cryptsetup open --test-passphrase --key-file " + KeyFile(key) + " " +
+                 ImageOf(volume))
+               .status == 0;
+  }
+};
+class KillPointsMkfs : public KillPointsTest {
+ protected:
+  KillPointsMkfs() : KillPointsTest(Counted::kMkfs) {}
+
+  // So many out of [1, last], spread over it.
+  static std::vector<int> Sample(int last, int count) {
+    std::mt19937_64 random(TheSetup().seed);
+    std::vector<int> points;
+    for (int i = 0; i < count; ++i) {
+      const int begin = 1 + static_cast<int>(int64_t{last} * i / count);
+      const int end = std::max(begin, static_cast<int>(int64_t{last} * (i + 1) / count));
+      points.push_back(std::uniform_int_distribution(begin, end)(random));
+    }
+    return points;
+  }
+};
+
+// The first stage of a volume: it ends with a filesystem, whatever was cut short before.
+TEST_F(KillPointsFirstStage, OfAVolumeOfOurs) {
+  for (const std::string& filesystem : Filesystems()) {
+    Volume volume;
+    Walk([&] { volume = Created(filesystem); }, [&] { return Stage(volume); },
+         [&] {
+           ExpectUsable(volume);
+           EXPECT_CODE(OK, Delete(volume));
+         });
+  }
+}
+
+// The same on a device that belongs to somebody else, with the intent on the device.
+TEST_F(KillPointsStaticVolume, FirstStage) {
+  int number = 0;
+  Volume volume;
+  std::string image;
+  Walk(
+      [&] {
+        const std::string name = fmt::format("disk-{}", ++number);
+        image = path(name + ".img");
+        volume = StaticVolume(NewDevice(32 * kMiB, name), "static-" + name);
+      },
+      [&] { return Stage(volume); },
+      [&] {
+        ExpectUsable(volume);
+        MustRun("losetup -d " + volume.context.at("device"));
+        std::filesystem::remove(image);
+      });
+}
+
+// A stage of a volume with data.
+TEST_F(KillPointsLaterCalls, Stage) {
+  for (const std::string& filesystem : Filesystems()) {
+    const Volume volume = WithData(filesystem);
+    Walk([] {}, [&] { return DriverTest::Stage(volume); },
+         [&] {
+           ExpectData(volume);
+           ASSERT_CODE(OK, Unstage(volume));
+         });
+  }
+}
+
+// Taking it down leaves nothing mapped or attached, and the data in place.
+TEST_F(KillPointsLaterCalls, Unstage) {
+  for (const std::string& filesystem : Filesystems()) {
+    const Volume volume = WithData(filesystem);
+    Walk(
+        [&] {
+          ASSERT_CODE(OK, DriverTest::Stage(volume));
+          ExpectData(volume);
+          WriteData(volume);
+        },
+        [&] { return DriverTest::Unstage(volume); }, [&] { EXPECT_EQ("", DeviceOf(volume)); });
+    ExpectKept(volume);
+  }
+}
+
+// At each moment one of the two keys in the Secret opens the volume, and in the end the current one
+// alone.
+TEST_F(KillPointsRotation, AtStage) {
+  Volume volume = WithData();
+  std::string current = volume.secrets.at("CRYPTO_KEY_VALUE");
+  std::string previous;
+  int number = 0;
+  Walk(
+      [&] {
+        previous = current;
+        current = fmt::format("key {}", ++number);
+        volume.secrets = QuickSecret(current);
+        volume.secrets["CRYPTO_KEY_PREVIOUS_VALUE"] = previous;
+      },
+      [&] { return Stage(volume); },
+      [&] {
+        ExpectData(volume);
+        ASSERT_CODE(OK, Unstage(volume));
+        // One that is mounted already is not unlocked again: the next stage finishes the rotation.
+        ExpectKept(volume);
+        EXPECT_TRUE(Opens(volume, current));
+        EXPECT_FALSE(Opens(volume, previous));
+      });
+}
+
+// A delete that was cut short is repeated; nothing of the volume is left.
+TEST_F(KillPointsLaterCalls, Delete) {
+  Volume volume;
+  Walk([&] { volume = WithData(); }, [&] { return DriverTest::Delete(volume); },
+       [&] {
+         EXPECT_EQ("", MustRun(fmt::format("find {} -name '{}*'", path("backend"), volume.id)));
+       });
+}
+
+// A restore that was cut short is repeated.
+TEST_F(KillPointsHeaderRestore, OfADamagedHeader) {
+  const Volume volume = WithData();
+  const std::string command =
+      fmt::format("{}{} --state-dir={} --backend=loop:{} --worker={} header ", Preload(),
+                  TheSetup().driver, path("state"), path("backend"), path("worker"));
+  MustRun(command + "save " + volume.id + " " + path("saved"));
+  const std::string key = KeyFile(volume.secrets.at("CRYPTO_KEY_VALUE"));
+  int number = 0;
+  Walk(
+      [&] {
+        MustRun("dd if=/dev/urandom of=" + ImageOf(volume) +
+                " bs=4096 count=8 conv=notrunc status=none");
+      },
+      [&] {
+        const ShellResult result =
+            Shell(fmt::format("{} restore {} {} --key-file {} --keep {}", command, volume.id,
+                              path("saved"), key, path(fmt::format("kept-{}", ++number))));
+        return result.status == 0 ? grpc::Status::OK
+                                  : grpc::Status(grpc::StatusCode::UNKNOWN, result.output);
+      },
+      [&] {
+        std::filesystem::remove(path(fmt::format("kept-{}", number)));
+        ExpectKept(volume);
+      });
+}
+
+// mkfs is killed too, at a sample of its writes or at all of them, and the driver with it: what it
+// left is made anew.
+TEST_F(KillPointsMkfs, FirstStage) {
+  for (const std::string& filesystem : Filesystems()) {
+    Volume volume = Created(filesystem);
+    const int last = CountPoints([&] { return Stage(volume); });
+    ExpectUsable(volume);
+    const int count = TheSetup().everything ? last : 12;
+    fmt::print("mkfs.{}: {} points of {}, seed {}\n", filesystem, count, last, TheSetup().seed);
+    Visit(
+        Sample(last, count), [&] { volume = Created(filesystem); }, [&] { return Stage(volume); },
+        [&] {
+          ExpectUsable(volume);
+          EXPECT_CODE(OK, Delete(volume));
+        });
+  }
+}
+
+}  // namespace
+}  // namespace cryptvol::vm
