@@ -1,0 +1,243 @@
+// What does not answer holds up nothing but itself.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <future>
+#include <regex>
+#include <thread>
+#include <vector>
+
+#include "driver_fixture.h"
+#include "fmt/format.h"
+#include "refusals.h"
+#include "silent_fuse.h"
+
+namespace cryptvol::vm {
+namespace {
+
+using grpc::StatusCode;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+using ::testing::HasSubstr;
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+// A call that finds a volume busy says so at once; so much may a slow machine make of it.
+constexpr seconds kAtOnce(20);
+
+class Hangs : public DriverTest {
+ protected:
+  void SetUp() override {
+    DriverTest::SetUp();
+    driver_.reset();
+    metrics_port_ = FreePort();
+    driver_ = std::make_unique<Driver>(
+        directory_,
+        std::vector<std::string>{fmt::format("--metrics-address=127.0.0.1:{}", metrics_port_),
+                                 "--drain-timeout=5"});
+    driver_->Start();
+  }
+  void TearDown() override {
+    Resume();  // nothing that waits for it can end before
+    DriverTest::TearDown();
+  }
+
+  // A device that can be made to hang: I/O waits while it is suspended.
+  std::string NewSuspendableDevice() {
+    const std::string below = NewDevice(48 * kMiB, "hanging");
+    MustRun(
+        fmt::format("echo 0 {} linear {} 0 | dmsetup create cvtest-hang", 48 * kMiB / 512, below));
+    return "/dev/mapper/cvtest-hang";
+  }
+  static void Suspend() { MustRun("dmsetup suspend --noflush --nolockfs cvtest-hang"); }
+  static void Resume() { Shell("dmsetup resume cvtest-hang"); }
+
+  // A volume with data, unstaged, on a device that hangs from now on.
+  Volume HangingVolume() {
+    Volume volume = StaticVolume(NewSuspendableDevice(), "static-hanging");
+    EXPECT_CODE(OK, Stage(volume));
+    WriteFile(volume.staging + "/file", "kept");
+    EXPECT_CODE(OK, Unstage(volume));
+    Suspend();
+    return volume;
+  }
+  void ExpectKept(const Volume& volume) {
+    ASSERT_CODE(OK, Stage(volume));
+    EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
+    EXPECT_CODE(OK, Unstage(volume));
+  }
+
+  // One volume's whole life.
+  void Live(const std::string& id) {
+    Volume volume = NewVolume(id);
+    ASSERT_CODE(OK, Create(volume, 16 * kMiB));
+    ASSERT_CODE(OK, Stage(volume));
+    WriteFile(volume.staging + "/file", id);
+    ASSERT_CODE(OK, Unstage(volume));
+    ASSERT_CODE(OK, Delete(volume));
+  }
+  // Forty of them, four at a time.
+  void LiveFortyTimes() {
+    std::vector<std::future<void>> lives;
+    for (int thread = 0; thread < 4; ++thread) {
+      lives.push_back(std::async(std::launch::async, [this, thread] {
+        for (int i = 0; i < 10 && !HasFailure(); ++i) Live(fmt::format("pvc-{}-{}", thread, i));
+      }));
+    }
+    for (auto& life : lives) life.get();
+  }
+
+  void ExpectAbortedAtOnce(const Volume& volume, std::vector<std::string> words) {
+    words.push_back(volume.id);
+    const auto start = steady_clock::now();
+    EXPECT_THAT(Stage(volume), Refused(StatusCode::ABORTED, words));
+    EXPECT_LT(steady_clock::now() - start, kAtOnce);
+  }
+  void ExpectStopsInTime() {
+    const auto start = steady_clock::now();
+    EXPECT_EQ(0, driver_->Terminate());
+    EXPECT_LT(steady_clock::now() - start, seconds(5) + kAtOnce);
+  }
+  // Workers that wait in the kernel, where nothing can end them.
+  static int StuckWorkers() {
+    return std::stoi(MustRun("ps -e -o stat=,comm= | grep -c '^D.*cryptvol-worker' || true"));
+  }
+  static void WaitForNoStuckWorker() {
+    for (int i = 0; i < 300 && StuckWorkers() != 0; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    EXPECT_EQ(0, StuckWorkers());
+  }
+  grpc::Status GetStats(const Volume& volume, const std::string& target) {
+    ::csi::v1::NodeGetVolumeStatsRequest request;
+    request.set_volume_id(volume.id);
+    request.set_volume_path(target);
+    ::csi::v1::NodeGetVolumeStatsResponse response;
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(2));
+    return driver_->node().NodeGetVolumeStats(&context, request, &response);
+  }
+
+  int metrics_port_ = 0;
+};
+
+// Forty volumes live and die while one hangs; its call ends with the step that does not answer,
+// repeats say who holds it, and it goes on when the device does.
+TEST_F(Hangs, OneDeviceHoldsUpNobodyElse) {
+  const Volume hanging = HangingVolume();
+  auto stage = std::async(std::launch::async, [&] { return Stage(hanging); });
+  LiveFortyTimes();
+  EXPECT_THAT(HttpGet(metrics_port_, "/healthz"), HasSubstr(" 200 OK"));
+  EXPECT_THAT(stage.get(), Refused(StatusCode::ABORTED, {hanging.id, "inspect did not end in time",
+                                                         "the device does not answer"}));
+  EXPECT_THAT(HttpGet(metrics_port_, "/metrics"), HasSubstr("\ncryptvol_abandoned_workers 1\n"));
+  ExpectAbortedAtOnce(hanging, {"NodeStageVolume has been at work on it since"});
+  Resume();
+  WaitForNoStuckWorker();
+  ExpectKept(hanging);
+  EXPECT_THAT(HttpGet(metrics_port_, "/metrics"), HasSubstr("\ncryptvol_abandoned_workers 0\n"));
+}
+
+// A driver whose worker hangs stops on SIGTERM; the next one serves other volumes beside it, says
+// what is the matter with that one, and goes on with it as soon as the device answers.
+TEST_F(Hangs, TheDriverIsRestartedBesideAWorkerThatHangs) {
+  const Volume hanging = HangingVolume();
+  auto stage = std::async(std::launch::async, [&] { return Stage(hanging); });
+  for (int i = 0; i < 300 && StuckWorkers() != 1; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  ExpectStopsInTime();
+  EXPECT_EQ(StatusCode::UNAVAILABLE, stage.get().error_code());
+  EXPECT_EQ(1, StuckWorkers());
+
+  driver_->Start();
+  Live("pvc-other");
+  ExpectAbortedAtOnce(hanging, {"(cryptvol-worker)"});
+  Resume();
+  WaitForNoStuckWorker();
+  ExpectKept(hanging);
+}
+
+// The same for a device that stops answering while a pod has the volume: it cannot be taken down,
+// and says so.
+TEST_F(Hangs, AnUnstageThatHangs) {
+  const Volume hanging = HangingVolume();
+  Resume();
+  ASSERT_CODE(OK, Stage(hanging));
+  WriteFile(hanging.staging + "/file", "kept");
+  Suspend();
+  auto unstage = std::async(std::launch::async, [&] { return Unstage(hanging); });
+  Live("pvc-other");
+  ExpectAbortedAtOnce(hanging, {"NodeUnstageVolume has been at work on it since"});
+  ExpectStopsInTime();
+  unstage.wait();
+  driver_->Start();
+  Live("pvc-another");
+  ExpectAbortedAtOnce(hanging, {"(cryptvol-worker)"});
+  Resume();
+  WaitForNoStuckWorker();
+  ASSERT_CODE(OK, Unstage(hanging));
+  ExpectKept(hanging);
+}
+
+// A mkfs that never ends holds up its volume only, also when the driver is restarted beside it; it
+// is named, and when it has ended, the volume is made.
+TEST_F(Hangs, AMkfsThatNeverEnds) {
+  Volume hanging = NewVolume("pvc-hanging");
+  ASSERT_CODE(OK, Create(hanging, 16 * kMiB));
+  auto mkfs = std::make_unique<ReplacedProgram>(
+      "/usr/sbin/mkfs.ext4",
+      fmt::format("case \"$*\" in *{}*) touch {}; exec sleep 10000 ;; esac\nexec $REAL \"$@\"",
+                  MappingOf(hanging), path("asleep")),
+      path("tools"));
+  auto stage = std::async(std::launch::async, [&] { return Stage(hanging); });
+  for (int i = 0; i < 600 && !std::filesystem::exists(path("asleep")); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  Live("pvc-other");
+  ExpectAbortedAtOnce(hanging, {"NodeStageVolume has been at work on it since"});
+  ExpectStopsInTime();
+  stage.wait();
+
+  driver_->Start();
+  Live("pvc-another");
+  const std::string message = Stage(hanging).error_message();
+  std::smatch process;
+  ASSERT_TRUE(std::regex_search(message, process, std::regex("process ([0-9]+) \\(sleep\\)")))
+      << message;
+  mkfs.reset();
+  MustRun("kill " + process[1].str());
+  ASSERT_CODE(OK, Stage(hanging));
+  WriteFile(hanging.staging + "/file", "kept");
+  EXPECT_CODE(OK, Unstage(hanging));
+  ExpectKept(hanging);
+}
+
+// A filesystem that never answers, mounted where a volume is to be published: no call waits for it
+// without end, none of other volumes waits at all, and when it is gone the volume is published.
+TEST_F(Hangs, ATargetThatNeverAnswers) {
+  const Volume volume = NewVolume("pvc-target");
+  ASSERT_CODE(OK, Create(volume, 16 * kMiB));
+  ASSERT_CODE(OK, Stage(volume));
+  const std::string target = path("target");
+  std::filesystem::create_directory(target);
+  SilentFuse silent(target);
+  EXPECT_THAT(Publish(volume, target),
+              Refused(StatusCode::ALREADY_EXISTS, {volume.id, target, "silent"}));
+  auto stats = std::async(std::launch::async, [&] { return GetStats(volume, target); });
+  Live("pvc-other");
+  EXPECT_THAT(stats.get(), Refused(StatusCode::ABORTED, {volume.id, "get_usage"}));
+  ExpectStopsInTime();
+  driver_->Start();
+  Live("pvc-another");
+  silent.End();
+  WaitForNoStuckWorker();
+  ASSERT_CODE(OK, Publish(volume, target));
+  EXPECT_CODE(OK, GetStats(volume, target));
+  EXPECT_CODE(OK, Unpublish(volume, target));
+  EXPECT_CODE(OK, Unstage(volume));
+}
+
+}  // namespace
+}  // namespace cryptvol::vm
