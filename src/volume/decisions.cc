@@ -18,6 +18,16 @@ bool WasFormatted(const block::FormatRecord& record) {
   return record.state == FormatState::kFormatted;
 }
 
+// A device may grow, and never shrinks with the data whole.
+absl::Status CheckNotShrunk(const block::DeviceReport& device, const block::FormatRecord& record) {
+  if (!WasFormatted(record) || device.size_bytes >= record.device_bytes) return absl::OkStatus();
+  return MakeStatus(
+      absl::StatusCode::kDataLoss,
+      "{} has {} bytes, and had {} when this volume was formatted (LUKS {}): it is smaller now, or "
+      "another device; nothing was written. Give it its size back",
+      device.path, device.size_bytes, record.device_bytes, record.luks_uuid);
+}
+
 // A crash in the middle of writing our header leaves random bytes, or one copy without the other.
 bool MayBeTorn(const Inspection& inspection, const block::FormatRecord& record) {
   return record.state == FormatState::kIntended &&
@@ -76,6 +86,7 @@ absl::StatusOr<DeviceAction> DecideDevice(const std::string& volume_id,
     return FailedPrecondition("{} is in use: {}; nothing was changed", device.path,
                               absl::StrJoin(device.users, ", "));
   }
+  CV_RETURN_IF_ERROR(CheckNotShrunk(device, record));
   switch (device.contents) {
     case Contents::kBlank:
       return DecideBlank(volume_id, inspection, record);

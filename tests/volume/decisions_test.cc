@@ -104,6 +104,19 @@ TEST(DecideDevice, OpensAWholeHeader) {
   }
 }
 
+// Of a device that was cut short the rest is not opened; one that grew is.
+TEST(DecideDevice, RefusesADeviceThatShrank) {
+  FormatRecord larger = Record(FormatState::kFormatted);
+  larger.device_bytes = kDeviceBytes + 512;
+  for (Contents contents : {Contents::kLuks, Contents::kBlank, Contents::kUnknown}) {
+    ExpectRefused(DecideDevice(kId, Device(contents), larger), absl::StatusCode::kDataLoss,
+                  "smaller");
+  }
+  FormatRecord smaller = larger;
+  smaller.device_bytes = kDeviceBytes - 512;
+  EXPECT_EQ(DeviceAction::kOpen, *DecideDevice(kId, Device(Contents::kLuks), smaller));
+}
+
 // Users come first: not even a blank device is touched while somebody holds it.
 TEST(DecideDevice, RefusesADeviceInUse) {
   for (Contents contents : {Contents::kBlank, Contents::kLuks}) {
