@@ -28,6 +28,17 @@ absl::Status WithUsers(const absl::Status& status, const std::string& users) {
   return FailedPrecondition("{}: {}. Stop what uses it; it is tried again", Message(status), users);
 }
 
+// Refused before anything is taken away: a pod that has the volume needs it staged, too.
+absl::Status CheckNotBound(const std::vector<mount::MountEntry>& table,
+                           const mount::MountEntry& staged) {
+  for (const mount::MountEntry& other : mount::OtherMountsOf(table, staged)) {
+    if (other.target == staged.target) continue;
+    return FailedPrecondition(
+        "the volume is published still: it is mounted on {}; unpublish it first", other.target);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 UnstageOperation::UnstageOperation(const Environment& environment, const UnstageRequest& request,
@@ -48,6 +59,7 @@ absl::Status UnstageOperation::Unmount() {
     CV_ASSIGN_OR_RETURN(std::vector<mount::MountEntry> table, env_.read_mount_table());
     const mount::MountEntry* entry = mount::FindMount(table, request_.staging_path);
     if (entry == nullptr) return absl::OkStatus();
+    CV_RETURN_IF_ERROR(CheckNotBound(table, *entry));
     absl::Status status = RetryWhileBusy([&] {
       return worker_->Unmount(request_.staging_path, Deadline::After(env_.limits.unmount));
     });

@@ -69,6 +69,9 @@ TEST_F(Busy, StillPublished) {
   const Volume volume = StagedVolume();
   ASSERT_CODE(OK, Publish(volume, path("pod")));
   ExpectBusy(Unstage(volume), volume, {"mounted on " + path("pod")});
+  // Nothing was taken away: another pod can have it.
+  EXPECT_CODE(OK, Publish(volume, path("other")));
+  EXPECT_CODE(OK, Unpublish(volume, path("other")));
   EXPECT_CODE(OK, Unpublish(volume, path("pod")));
   ExpectGoneAfterUnstage(volume);
 }
