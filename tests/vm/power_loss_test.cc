@@ -1,0 +1,210 @@
+// The power fails at any moment: the disk has what was flushed, and some of what was not. A volume
+// that had been staged once has all its data; one that had not is made, or refused in words and left
+// alone.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+
+#include "fmt/format.h"
+#include "luks/layout.h"
+#include "refusals.h"
+#include "write_log.h"
+
+namespace cryptvol::vm {
+namespace {
+
+namespace fs = std::filesystem;
+using grpc::StatusCode;
+
+constexpr size_t kSample = 20;  // moments of each recording, unless all are asked for
+
+// A moment at which the power fails.
+struct Moment {
+  size_t writes = 0;       // how many the disk was told
+  bool lossy = false;      // whether it lost some of those that were not flushed
+  bool on_record = false;  // what the node's own disk says: whether `formatted` is on record
+};
+
+class PowerLoss : public RefusalTest {
+ protected:
+  static constexpr int64_t kBytes = 32 * kMiB;
+
+  void SetUp() override {
+    RefusalTest::SetUp();
+    fmt::print("seed {}\n", TheSetup().seed);
+  }
+
+  // A static volume; `device` leads to what is recorded, and to what is replayed later.
+  Volume TheVolume() { return StaticVolume(path("device")); }
+
+  // Everything that is written to the disk from now on.
+  void StartRecording() {
+    disk_ = NewDevice(kBytes, "disk");
+    log_device_ = NewDevice(256 * kMiB, "log");
+    MustRun(fmt::format("dmsetup create cvtest-log --table '0 {} log-writes {} {}'", kBytes / 512,
+                        disk_, log_device_));
+    fs::create_symlink("/dev/mapper/cvtest-log", path("device"));
+  }
+  static void Mark(const std::string& name) {
+    MustRun("dmsetup message cvtest-log 0 mark " + name);
+  }
+  void StopRecording() {
+    MustRun("dmsetup remove cvtest-log && losetup -d " + disk_);
+    log_ = std::make_unique<WriteLog>(log_device_);
+  }
+
+  std::string RecordFile() const {
+    for (const auto& entry : fs::directory_iterator(path("state/volumes"))) return entry.path();
+    return "";
+  }
+  // Makes the disk, and the node's record, what they were at that moment.
+  void GoBackTo(const Moment& moment) {
+    MustRun("rm -f " + path("replay.img"));
+    if (base_.empty()) {
+      MustRun(fmt::format("truncate --size={} {}", kBytes, path("replay.img")));
+    } else {
+      MustRun("cp --sparse=always " + base_ + " " + path("replay.img"));
+    }
+    log_->Replay(moment.writes, path("replay.img"), moment.lossy ? &random_ : nullptr);
+    fs::remove(path("device"));
+    loop_ = MustRun("losetup --find --show " + path("replay.img"));
+    fs::create_symlink(loop_, path("device"));
+    fs::remove(record_file_);
+    if (moment.on_record) WriteFile(record_file_, record_);
+  }
+
+  // A sample of them, or all.
+  std::vector<Moment> Choose(std::vector<Moment> moments) {
+    const size_t all = moments.size();
+    if (!TheSetup().everything && all > kSample) {
+      std::ranges::shuffle(moments, random_);
+      moments.resize(kSample);
+    }
+    fmt::print("{} moments of {}\n", moments.size(), all);
+    return moments;
+  }
+  // Each number of writes in the range, whole, and with losses where some were not flushed.
+  std::vector<Moment> Moments(size_t begin, size_t end, bool on_record) const {
+    std::vector<Moment> moments;
+    for (size_t writes = begin; writes < end; ++writes) {
+      moments.push_back({writes, false, on_record});
+      if (log_->Unflushed(writes) > 0) moments.push_back({writes, true, on_record});
+    }
+    return moments;
+  }
+
+  // `expect` for each of them; says which failed.
+  void Visit(const std::vector<Moment>& moments, const std::function<void()>& expect) {
+    for (const Moment& moment : moments) {
+      GoBackTo(moment);
+      SCOPED_TRACE(fmt::format("after {} writes of {}{}, {}on record", moment.writes,
+                               log_->writes().size(), moment.lossy ? ", some lost" : "",
+                               moment.on_record ? "" : "not "));
+      expect();
+      if (HasFailure()) return;
+      MustRun("losetup -d " + loop_);
+    }
+  }
+
+  // The volume was never staged: it works, or is refused and left alone.
+  void ExpectMadeOrRefused(const Volume& volume) {
+    const std::string before = Digest(path("replay.img"));
+    const grpc::Status status = Stage(volume);
+    if (status.ok()) {
+      WriteFile(volume.staging + "/file", "new");
+      ASSERT_CODE(OK, Unstage(volume));
+      ++made_;
+      return;
+    }
+    EXPECT_THAT(status.error_code(),
+                ::testing::AnyOf(StatusCode::FAILED_PRECONDITION, StatusCode::DATA_LOSS))
+        << status.error_message();
+    EXPECT_EQ(before, Digest(path("replay.img"))) << status.error_message();
+    ++refusals_[status.error_message().substr(0, 150)];
+  }
+  void ExpectKept(const Volume& volume) {
+    ASSERT_CODE(OK, Stage(volume));
+    EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
+    ASSERT_CODE(OK, Unstage(volume));
+  }
+
+  std::string disk_;
+  std::string log_device_;
+  std::unique_ptr<WriteLog> log_;
+  std::string base_;  // the disk before the first write; empty: blank
+  std::string record_file_;
+  std::string record_;
+  std::string loop_;
+  std::mt19937_64 random_{TheSetup().seed};
+  int made_ = 0;
+  std::map<std::string, int> refusals_;
+};
+
+// The first stage, mkfs and what a pod wrote then and synced.
+TEST_F(PowerLoss, DuringTheFirstStage) {
+  const Volume volume = TheVolume();
+  StartRecording();
+  ASSERT_CODE(OK, Stage(volume));
+  Mark("staged");
+  WriteFile(volume.staging + "/file", "kept");
+  MustRun("sync " + volume.staging + "/file " + volume.staging);
+  Mark("written");
+  WriteFile(volume.staging + "/later", std::string(100000, 'x'));
+  ASSERT_CODE(OK, Unstage(volume));
+  StopRecording();
+  record_file_ = RecordFile();
+  record_ = ReadFile(record_file_);
+  ASSERT_NE("", record_);
+
+  // `formatted` goes on record after all that is flushed before the intent is cleared, and before
+  // that is.
+  const size_t staged = log_->FindMark("staged");
+  const auto& writes = log_->writes();
+  size_t cleared = staged;
+  while (cleared > 0 &&
+         (writes[cleared - 1].offset != luks::kIntentOffset || writes[cleared - 1].bytes == 0)) {
+    --cleared;
+  }
+  ASSERT_GT(cleared, 1u);
+  --cleared;
+  size_t ready = cleared;
+  while (ready > 0 && !writes[ready - 1].flush) --ready;
+  std::vector<Moment> moments = Moments(0, cleared + 1, false);
+  const std::vector<Moment> recorded = Moments(ready, staged + 1, true);
+  moments.insert(moments.end(), recorded.begin(), recorded.end());
+  Visit(Choose(std::move(moments)), [&] { ExpectMadeOrRefused(volume); });
+  fmt::print("never staged: {} made\n", made_);
+  for (const auto& [message, count] : refusals_) fmt::print("{:4} refused: {}\n", count, message);
+  if (HasFailure()) return;
+
+  const size_t written = log_->FindMark("written");
+  Visit(Choose(Moments(written, writes.size(), true)), [&] { ExpectKept(volume); });
+}
+
+// The rotation of a volume with data: at each moment one of the two keys opens it.
+TEST_F(PowerLoss, DuringARotation) {
+  Volume volume = TheVolume();
+  StartRecording();
+  ASSERT_CODE(OK, Stage(volume));
+  WriteFile(volume.staging + "/file", "kept");
+  ASSERT_CODE(OK, Unstage(volume));
+  Mark("old");
+  volume.secrets["CRYPTO_KEY_PREVIOUS_VALUE"] = volume.secrets.at("CRYPTO_KEY_VALUE");
+  volume.secrets["CRYPTO_KEY_VALUE"] = "the new key";
+  ASSERT_CODE(OK, Stage(volume));
+  ASSERT_CODE(OK, Unstage(volume));
+  StopRecording();
+  record_file_ = RecordFile();
+  record_ = ReadFile(record_file_);
+  Visit(Choose(Moments(log_->FindMark("old"), log_->writes().size() + 1, true)),
+        [&] { ExpectKept(volume); });
+}
+
+}  // namespace
+}  // namespace cryptvol::vm
