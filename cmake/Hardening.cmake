@@ -3,6 +3,7 @@
 if(CRYPTVOL_SANITIZE)
   add_compile_options(-fsanitize=${CRYPTVOL_SANITIZE} -fno-omit-frame-pointer
                       -fno-sanitize-recover=all)
+  add_compile_options($<$<CONFIG:Debug>:-g1>)  # enough for the stacks in a report
   add_link_options(-fsanitize=${CRYPTVOL_SANITIZE})
 else()
   add_compile_options(-fstack-protector-strong -fstack-clash-protection -fcf-protection)

@@ -123,7 +123,10 @@ absl::Status Serve(const Options& options, const Parts& parts) {
   Telemetry telemetry({[&] { return budget.in_use(); }, [&] { return budget.most_in_use(); },
                        parts.abandoned_workers});
   CV_ASSIGN_OR_RETURN(VolumeLocks locks, VolumeLocks::Open(options.state_dir));
-  volume::Node node(MakeEnvironment(options, parts, &budget, &telemetry));
+  volume::InspectionGate inspections;
+  volume::Environment environment = MakeEnvironment(options, parts, &budget, &telemetry);
+  environment.inspections = &inspections;
+  volume::Node node(std::move(environment));
   volume::Provisioner provisioner(parts.storage, parts.escrow);
   KeyCensus census(&options, &telemetry);
 

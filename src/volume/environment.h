@@ -11,6 +11,7 @@
 #include "mount/mount_table.h"
 #include "volume/device_worker.h"
 #include "volume/header_escrow.h"
+#include "volume/inspection_gate.h"
 #include "volume/kdf_budget.h"
 #include "volume/storage.h"
 
@@ -33,9 +34,9 @@ class FilesystemTools {
 // How long each outside step may take.
 struct StepLimits {
   std::chrono::milliseconds inspect = std::chrono::seconds(30);
-  std::chrono::milliseconds kdf_queue = std::chrono::minutes(10);
-  std::chrono::milliseconds unlock = std::chrono::minutes(2);  // each passphrase
-  std::chrono::milliseconds write = std::chrono::minutes(1);   // of a header
+  std::chrono::milliseconds kdf_queue = std::chrono::minutes(10);  // and that of the gate
+  std::chrono::milliseconds unlock = std::chrono::minutes(2);      // each passphrase
+  std::chrono::milliseconds write = std::chrono::minutes(1);       // of a header
   std::chrono::milliseconds map = std::chrono::seconds(30);
   std::chrono::milliseconds make = std::chrono::minutes(10);
   // fsck is never killed for time: half a repair is worse than a long one. Repeated calls are
@@ -67,6 +68,7 @@ struct Environment {
   StepLimits limits;
   HeaderEscrow escrow;
   std::function<absl::StatusOr<std::vector<mount::MountEntry>>()> read_mount_table;
+  InspectionGate* inspections = nullptr;  // null: as many at once as come
 };
 
 // The mapping of a volume: "cryptvol-" and 32 hexadecimal digits of a SHA-256 over both names.

@@ -35,7 +35,7 @@ struct Setup {
   std::string directory;    // "/srv/cryptvol-test"; ext4, several GiB
   bool everything = false;  // walk through all there is, not a sample of it
   uint64_t seed = 0;        // of what is random; a new one for each run unless given
-  int seconds = 180;        // how long what has no end of its own goes on
+  int seconds = 120;        // how long what has no end of its own goes on
 };
 Setup& TheSetup();
 

@@ -1,0 +1,289 @@
+// A seeded random sequence of all calls on several volumes, with kills of the driver, repeats, concurrent
+// duplicates and failing devices, held against a model of what must be true after each of them.
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <future>
+#include <map>
+#include <optional>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "driver_fixture.h"
+#include "fmt/format.h"
+
+namespace cryptvol::vm {
+namespace {
+
+using grpc::StatusCode;
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+
+// What must be true of one volume, after every call.
+struct Model {
+  Volume volume;
+  bool is_static = false;  // on a device of its own, which is there always
+  bool exists = false;
+  bool staged = false;
+  std::set<std::string> targets;
+  std::optional<std::string> content;  // of its file; none: not written since it was made
+  int key = 0;                         // the number of the key in the Secret
+  int calls = 0;
+};
+
+class Random : public DriverTest {
+ protected:
+  void SetUp() override {
+    DriverTest::SetUp();
+    std::printf("seed %lu, %d seconds\n", TheSetup().seed, TheSetup().seconds);
+    dice_.seed(TheSetup().seed);
+    for (const char* id : {"ext4", "xfs", "block", "plain"}) Add(id);
+    AddStatic();
+  }
+
+  void Add(const std::string& kind) {
+    Model model;
+    model.volume = NewVolume("pvc-" + kind);
+    model.volume.block = kind == "block";
+    model.volume.filesystem = kind == "xfs" ? "xfs" : "ext4";
+    if (kind == "plain") model.volume.context = {{"encrypted", "false"}};
+    SetKey(model, 0);
+    models_.push_back(model);
+  }
+  // On a linear mapping, whose table can be exchanged for one that fails.
+  void AddStatic() {
+    const std::string device = NewDevice(48 * kMiB, "static");
+    sectors_ = MustRun("blockdev --getsz " + device);
+    linear_ = "0 " + sectors_ + " linear " + device + " 0";
+    MustRun("dmsetup create cvtest-random --table '" + linear_ + "'");
+    Model model;
+    model.volume = StaticVolume("/dev/mapper/cvtest-random", "static-ext4");
+    model.is_static = model.exists = true;
+    SetKey(model, 0);
+    models_.push_back(model);
+  }
+  // The Secret with that key, and those before it: a kill can put the rotation off to a later stage.
+  static void SetKey(Model& model, int key) {
+    model.key = key;
+    if (model.volume.context.at("encrypted") != "true") return;
+    model.volume.secrets = QuickSecret(KeyOf(model, key));
+    model.volume.secrets["CRYPTO_KEY_ID"] = std::to_string(key);
+    std::string name = "CRYPTO_KEY_PREVIOUS_VALUE";
+    for (int i = key - 1; i >= 0; --i) {
+      model.volume.secrets[name] = KeyOf(model, i);
+      name = fmt::format("CRYPTO_KEY_PREVIOUS_VALUE_{}", key - i + 1);
+    }
+  }
+  static std::string KeyOf(const Model& model, int key) {
+    return fmt::format("key {} of {}", key, model.volume.id);
+  }
+  bool IsEncrypted(const Model& model) const {
+    return model.volume.context.at("encrypted") == "true";
+  }
+
+  int Roll(int sides) { return std::uniform_int_distribution<int>(0, sides - 1)(dice_); }
+
+  using Call = std::function<grpc::Status()>;
+
+  // As kubelet does: until the volume is free and the driver answers.
+  static grpc::Status Repeat(const Call& call) {
+    grpc::Status status = call();
+    for (int i = 0; i < 120; ++i) {
+      const StatusCode code = status.error_code();
+      if (code != StatusCode::ABORTED && code != StatusCode::UNAVAILABLE) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));
+      status = call();
+    }
+    return status;
+  }
+  // One call, in one of the ways in which it can arrive; the answer of the last repetition.
+  grpc::Status Arrive(const Call& call) {
+    switch (Roll(6)) {
+      case 0:
+        return KilledMeanwhile(call);
+      case 1:
+        return ThreeAtOnce(call);
+      case 2:
+        Repeat(call).ok();
+        return Repeat(call);
+      default:
+        return Repeat(call);
+    }
+  }
+  grpc::Status KilledMeanwhile(const Call& call) {
+    note_ += " (driver killed)";
+    const auto patience = std::chrono::milliseconds(Roll(2000));
+    auto answer = std::async(std::launch::async, call);
+    answer.wait_for(patience);
+    driver_->Kill();
+    answer.get();
+    driver_->Start();
+    return Repeat(call);
+  }
+  grpc::Status ThreeAtOnce(const Call& call) {
+    note_ += " (three at once)";
+    std::vector<std::future<grpc::Status>> answers;
+    for (int i = 0; i < 3; ++i) answers.push_back(std::async(std::launch::async, call));
+    for (auto& answer : answers) answer.get();
+    return Repeat(call);
+  }
+
+  void Expect(const std::string& what, StatusCode expected, const grpc::Status& status) {
+    EXPECT_EQ(CodeName(expected), CodeName(status.error_code()))
+        << what << note_ << ": " << status.error_message();
+  }
+
+  void DoCreate(Model& model) {
+    if (model.is_static) return;
+    Expect("create", StatusCode::OK, Arrive([&] { return Create(model.volume, SizeOf(model)); }));
+    model.exists = true;
+  }
+  static int64_t SizeOf(const Model& model) {
+    return (model.volume.filesystem == "xfs" ? 300 : 16) * kMiB;
+  }
+  void DoDelete(Model& model) {
+    if (model.is_static) return;
+    const StatusCode expected = model.staged ? StatusCode::FAILED_PRECONDITION : StatusCode::OK;
+    Expect("delete", expected, Arrive([&] { return Delete(model.volume); }));
+    if (model.staged) return;
+    model.exists = false;
+    model.content.reset();
+    SetKey(model, 0);
+  }
+  void DoStage(Model& model) {
+    const StatusCode expected = model.exists ? StatusCode::OK : StatusCode::NOT_FOUND;
+    Expect("stage", expected, Arrive([&] { return Stage(model.volume); }));
+    model.staged = model.exists;
+  }
+  void DoUnstage(Model& model) {
+    const bool busy = !model.targets.empty();
+    Expect("unstage", busy ? StatusCode::FAILED_PRECONDITION : StatusCode::OK,
+           Arrive([&] { return Unstage(model.volume); }));
+    model.staged = busy;
+  }
+  void DoPublish(Model& model) {
+    if (!model.staged) return;
+    const std::string target = path(fmt::format("{}-target-{}", model.volume.id, Roll(2)));
+    Expect("publish", StatusCode::OK, Arrive([&] { return Publish(model.volume, target); }));
+    model.targets.insert(target);
+  }
+  void DoUnpublish(Model& model) {
+    const std::string target =
+        model.targets.empty() ? path(model.volume.id + "-target-0") : *model.targets.begin();
+    Expect("unpublish", StatusCode::OK, Arrive([&] { return Unpublish(model.volume, target); }));
+    model.targets.erase(target);
+  }
+  void DoWrite(Model& model) {
+    if (!model.staged) return;
+    model.content = fmt::format("content {} of {}", ++writes_, model.volume.id);
+    if (model.volume.block) {
+      WriteFile(path("block"), *model.content);
+      MustRun("dd status=none conv=fsync,notrunc if=" + path("block") + " of=/dev/mapper/" +
+              MappingOf(model.volume));
+    } else {
+      WriteFile(model.volume.staging + "/file", *model.content);
+      MustRun("sync " + model.volume.staging + "/file");
+    }
+  }
+  void DoWrongKey(Model& model) {
+    if (!model.exists || model.staged || !IsEncrypted(model) || !model.content.has_value()) return;
+    Volume stranger = model.volume;
+    stranger.secrets = QuickSecret("a wrong key");
+    Expect("stage with a wrong key", StatusCode::UNAUTHENTICATED,
+           Arrive([&] { return Stage(stranger); }));
+  }
+  // The next stage has another key in the Secret.
+  void DoRotate(Model& model) {
+    if (!model.exists || model.staged || !IsEncrypted(model) || !model.content.has_value()) return;
+    SetKey(model, model.key + 1);
+    DoStage(model);
+  }
+  // The device answers nothing but errors for the length of one call.
+  void DoFault(Model& model) {
+    if (!model.is_static || model.staged) return;
+    SwapTable("0 " + sectors_ + " error");
+    const grpc::Status status = Repeat([&] { return Stage(model.volume); });
+    SwapTable(linear_);
+    EXPECT_FALSE(status.ok()) << "stage of a device that fails";
+  }
+  void SwapTable(const std::string& table) {
+    MustRun("dmsetup suspend cvtest-random && dmsetup load cvtest-random --table '" + table +
+            "' && dmsetup resume cvtest-random");
+  }
+
+  void Check(const Model& model) {
+    const bool mapped = std::filesystem::exists("/dev/mapper/" + MappingOf(model.volume));
+    EXPECT_EQ(model.staged && IsEncrypted(model), mapped);
+    const bool mounted = Shell("mountpoint -q " + model.volume.staging).status == 0;
+    EXPECT_EQ(model.staged && !model.volume.block, mounted);
+    for (const std::string& target : model.targets) {
+      EXPECT_EQ(0, Shell("findmnt " + target).status) << target;
+    }
+    if (!model.staged || !model.content.has_value()) return;
+    EXPECT_EQ(*model.content, ContentOf(model));
+  }
+  std::string ContentOf(const Model& model) {
+    if (!model.volume.block) return ReadFile(model.volume.staging + "/file");
+    return MustRun(
+        fmt::format("head -c {} /dev/mapper/{}", model.content->size(), MappingOf(model.volume)));
+  }
+
+  void Step(Model& model) {
+    using Action = void (Random::*)(Model&);
+    // Those that come often stand there often.
+    static constexpr std::pair<const char*, Action> kActions[] = {
+        {"create", &Random::DoCreate},       {"stage", &Random::DoStage},
+        {"stage", &Random::DoStage},         {"write", &Random::DoWrite},
+        {"write", &Random::DoWrite},         {"publish", &Random::DoPublish},
+        {"unpublish", &Random::DoUnpublish}, {"unpublish", &Random::DoUnpublish},
+        {"unstage", &Random::DoUnstage},     {"unstage", &Random::DoUnstage},
+        {"rotate", &Random::DoRotate},       {"wrong key", &Random::DoWrongKey},
+        {"fault", &Random::DoFault},         {"delete", &Random::DoDelete}};
+    const auto& [name, action] = kActions[Roll(std::size(kActions))];
+    note_.clear();
+    ++model.calls;
+    trace_ += fmt::format("{}: {}", model.volume.id, name);
+    (this->*action)(model);
+    trace_ += note_ + "\n";
+  }
+
+  std::mt19937_64 dice_;
+  std::vector<Model> models_;
+  std::string sectors_;
+  std::string linear_;
+  std::string note_;
+  std::string trace_;
+  int writes_ = 0;
+};
+
+// What was written stays, what was taken away is gone, every answer is the one that the model expects,
+// and at the end everything can be taken down.
+TEST_F(Random, CallsAreWhatTheModelSays) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(TheSetup().seconds);
+  int steps = 0;
+  while (std::chrono::steady_clock::now() < end && !HasFailure()) {
+    Model& model = models_[static_cast<size_t>(Roll(static_cast<int>(models_.size())))];
+    Step(model);
+    Check(model);
+    ++steps;
+  }
+  std::printf("%d steps\n", steps);
+  ASSERT_FALSE(HasFailure()) << "seed " << TheSetup().seed << ", steps:\n" << trace_;
+  EXPECT_GT(steps, 10);
+  for (Model& model : models_) {
+    while (!model.targets.empty()) DoUnpublish(model);
+    DoUnstage(model);
+    if (!model.exists) continue;
+    DoStage(model);
+    Check(model);
+    DoUnstage(model);
+    DoDelete(model);
+    Check(model);
+  }
+}
+
+}  // namespace
+}  // namespace cryptvol::vm
