@@ -15,7 +15,7 @@ namespace cryptvol::age {
 namespace {
 
 // Chunks handed from thread to thread at once: more would cost cache, fewer context switches.
-constexpr size_t kBatchChunks = 8;
+constexpr size_t kBatchChunks = 4;
 
 struct Batch {
   explicit Batch(size_t in_bytes, size_t out_bytes) : in(in_bytes + 1), out(out_bytes) {}
@@ -139,15 +139,13 @@ absl::Status DrainBatch(const Batch& batch, ByteSink& sink) {
 absl::Status RunBatches(const SecretBytes& key, ByteSource& source, ByteSink& sink, size_t threads,
                         size_t in_chunk, size_t out_chunk, void (*transform)(Aead&, Batch&)) {
   if (threads == 0) threads = DefaultThreads();
+  // One more than are to be busy: one of them reads, writes, or waits for its turn.
+  const size_t workers = threads + 1;
   std::vector<Aead> ciphers;
-  for (size_t i = 0; i < threads; ++i) {
+  std::vector<Batch> batches;
+  for (size_t i = 0; i < workers; ++i) {
     CV_ASSIGN_OR_RETURN(Aead cipher, Aead::New(key.span()));
     ciphers.push_back(std::move(cipher));
-  }
-  // Each worker has one batch in work and finds the next one filled; two more are being filled and
-  // drained.
-  std::vector<Batch> batches;
-  for (size_t i = 0; i < 2 * threads + 2; ++i) {
     batches.emplace_back(kBatchChunks * in_chunk, kBatchChunks * out_chunk);
   }
   BatchReader reader(source);
@@ -156,7 +154,7 @@ absl::Status RunBatches(const SecretBytes& key, ByteSource& source, ByteSink& si
       {.fill = [&](Batch& batch) { return reader.Fill(batch); },
        .transform = [&](Batch& batch, size_t worker) { transform(ciphers[worker], batch); },
        .drain = [&](Batch& batch) { return DrainBatch(batch, sink); }});
-  return pipeline.Run(threads);
+  return pipeline.Run();
 }
 
 }  // namespace

@@ -1,13 +1,12 @@
-// Fill, transform and drain slots: the first and last in order on one thread each, the middle on
-// many.
+// Fill, transform and drain slots: the first and last in order, one at a time; the middle on many threads.
 #ifndef CRYPTVOL_AGE_PIPELINE_H_
 #define CRYPTVOL_AGE_PIPELINE_H_
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -20,130 +19,101 @@
 
 namespace cryptvol::age {
 
-// Memory is bounded: slots go round. Errors take effect in order: what was filled before the one
-// that failed is still drained, so that the outcome does not depend on timing.
+// Each worker has one slot, and does all three things with it, so that the bytes stay in the cache of
+// its processor. Errors take effect in order: what was filled before the one that failed is still
+// drained, so that the outcome does not depend on timing.
 template <typename Slot>
 class OrderedPipeline {
  public:
+  // All on any of the threads. Calls of `fill` do not overlap each other, nor do those of `drain`.
   struct Stages {
-    // On a thread of its own. True: this slot is the last.
-    std::function<absl::StatusOr<bool>(Slot&)> fill;
-    // On any of the workers; `worker` is less than their number.
-    std::function<void(Slot&, size_t worker)> transform;
-    // On the thread that called Run.
+    std::function<absl::StatusOr<bool>(Slot&)> fill;      // true: this slot is the last
+    std::function<void(Slot&, size_t worker)> transform;  // `worker`: less than the number of slots
     std::function<absl::Status(Slot&)> drain;
   };
 
-  OrderedPipeline(std::vector<Slot> slots, Stages stages) : stages_(std::move(stages)) {
-    entries_.reserve(slots.size());
-    for (Slot& slot : slots) entries_.push_back({std::move(slot), State::kFree, {}, false});
-  }
+  // As many workers as slots.
+  OrderedPipeline(std::vector<Slot> slots, Stages stages)
+      : slots_(std::move(slots)), stages_(std::move(stages)) {}
 
   // Once. The first error in order, after all threads have ended: a fill that is in progress is
   // waited for. RESOURCE_EXHAUSTED when threads cannot be started.
-  absl::Status Run(size_t workers) {
-    std::vector<std::jthread> threads;
-    threads.reserve(workers + 1);
-    absl::Status status = Start(workers, threads);
-    if (status.ok()) status = Drain();
-    Stop();
-    return status;
+  absl::Status Run() {
+    {
+      std::vector<std::jthread> threads;
+      threads.reserve(slots_.size());
+      if (absl::Status status = Start(threads); !status.ok()) return status;
+      Work(0);
+    }
+    return status_;
   }
 
  private:
-  enum class State { kFree, kFilled, kBusy, kDone };
-  struct Entry {
-    Slot slot;
-    State state;
-    absl::Status fill_status;
-    bool last;
+  struct Filled {
+    uint64_t index;
+    absl::Status status;
   };
-  using Lock = std::unique_lock<std::mutex>;
-  static constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
 
-  Entry& At(uint64_t index) { return entries_[index % entries_.size()]; }
-
-  absl::Status Start(size_t workers, std::vector<std::jthread>& threads) {
+  absl::Status Start(std::vector<std::jthread>& threads) {
     try {
-      threads.emplace_back([this] { Fill(); });
-      for (size_t i = 0; i < workers; ++i) threads.emplace_back([this, i] { Transform(i); });
+      for (size_t i = 1; i < slots_.size(); ++i) threads.emplace_back([this, i] { Work(i); });
     } catch (const std::system_error& error) {
+      stopped_ = true;
       return MakeStatus(absl::StatusCode::kResourceExhausted,
                         "start {} threads: {}; raise the limit of processes, or ask for fewer "
                         "threads",
-                        workers + 1, error.what());
+                        slots_.size(), error.what());
     }
     return absl::OkStatus();
   }
 
-  void Stop() {
-    const Lock lock(mutex_);
-    stopped_ = true;
-    changed_.notify_all();
-  }
-
-  // False when the pipeline was stopped.
-  bool Await(Lock& lock, const std::function<bool()>& condition) {
-    changed_.wait(lock, [&] { return stopped_ || condition(); });
-    return !stopped_;
-  }
-
-  void Advance(Entry& entry, State state) {
-    entry.state = state;
-    changed_.notify_all();
-  }
-
-  void Fill() {
-    Lock lock(mutex_);
-    for (uint64_t index = 0; end_ == kNever; ++index) {
-      Entry& entry = At(index);
-      if (!Await(lock, [&] { return entry.state == State::kFree; })) return;
-      lock.unlock();
-      const absl::StatusOr<bool> last = stages_.fill(entry.slot);
-      lock.lock();
-      entry.fill_status = last.status();
-      entry.last = last.ok() && *last;
-      if (entry.last) end_ = index + 1;
-      if (!last.ok()) end_ = index;
-      Advance(entry, last.ok() ? State::kFilled : State::kDone);
+  void Work(size_t worker) {
+    Filled filled;
+    while (Fill(slots_[worker], filled)) {
+      if (filled.status.ok()) stages_.transform(slots_[worker], worker);
+      Drain(slots_[worker], filled);
     }
   }
 
-  void Transform(size_t worker) {
-    Lock lock(mutex_);
-    while (true) {
-      const auto ready = [this] { return next_ >= end_ || At(next_).state == State::kFilled; };
-      if (!Await(lock, ready) || next_ >= end_) return;
-      Entry& entry = At(next_++);
-      entry.state = State::kBusy;
-      lock.unlock();
-      stages_.transform(entry.slot, worker);
-      lock.lock();
-      Advance(entry, State::kDone);
-    }
+  // False when there is nothing more to be done.
+  bool Fill(Slot& slot, Filled& filled) {
+    const std::lock_guard lock(fill_mutex_);
+    if (ended_ || stopped_) return false;
+    const absl::StatusOr<bool> last = stages_.fill(slot);
+    ended_ = !last.ok() || *last;
+    filled = {next_++, last.status()};
+    return true;
   }
 
-  absl::Status Drain() {
-    Lock lock(mutex_);
-    for (uint64_t index = 0;; ++index) {
-      Entry& entry = At(index);
-      Await(lock, [&] { return entry.state == State::kDone; });
-      CV_RETURN_IF_ERROR(entry.fill_status);
+  // When it is this slot's turn. After an error nothing is drained any more.
+  void Drain(Slot& slot, const Filled& filled) {
+    std::unique_lock lock(drain_mutex_);
+    turn_changed_.wait(lock, [&] { return turn_ == filled.index; });
+    if (!stopped_) {
       lock.unlock();
-      CV_RETURN_IF_ERROR(stages_.drain(entry.slot));
+      absl::Status status = filled.status.ok() ? stages_.drain(slot) : filled.status;
       lock.lock();
-      if (entry.last) return absl::OkStatus();
-      Advance(entry, State::kFree);
+      if (!status.ok()) {
+        status_ = std::move(status);
+        stopped_ = true;
+      }
     }
+    ++turn_;
+    turn_changed_.notify_all();
   }
 
-  Stages stages_;
-  std::vector<Entry> entries_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool stopped_ = false;
-  uint64_t next_ = 0;      // the first that no worker has taken
-  uint64_t end_ = kNever;  // behind the last that workers take
+  std::vector<Slot> slots_;
+  const Stages stages_;
+  std::atomic<bool> stopped_ = false;
+
+  std::mutex fill_mutex_;
+  bool ended_ = false;
+  uint64_t next_ = 0;
+
+  std::mutex drain_mutex_;
+  std::condition_variable turn_changed_;
+  uint64_t turn_ = 0;  // the slot that is drained now, in the order in which they were filled
+  absl::Status status_;
 };
 
 }  // namespace cryptvol::age

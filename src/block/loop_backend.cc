@@ -27,7 +27,8 @@ constexpr std::string_view kImageSuffix = ".img";
 constexpr std::string_view kMetadataSuffix = ".json";
 constexpr size_t kMaxVolumeId = 128;
 constexpr uint64_t kSectorBytes = 512;  // the unit of st_blocks too
-constexpr uint64_t kErasedBytes = uint64_t{16} << 20;  // where we do not know: a LUKS2 header's usual size
+// Where nothing says how long the header is: what LUKS2 usually takes.
+constexpr uint64_t kErasedBytes = uint64_t{16} << 20;
 
 // A volume id becomes a file name.
 absl::Status CheckVolumeId(const std::string& id) {

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-
 #include "base/atomic_file.h"
 #include "base/sha256.h"
 #include "base/status.h"

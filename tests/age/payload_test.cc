@@ -255,9 +255,52 @@ TEST(Pipeline, KeepsTheOrder) {
                                        drained.push_back(slot);
                                        return absl::OkStatus();
                                      }});
-  EXPECT_THAT(pipeline.Run(4), IsOk());
+  EXPECT_THAT(pipeline.Run(), IsOk());
   ASSERT_EQ(drained.size(), size_t{100});
   for (int i = 0; i < 100; ++i) EXPECT_EQ(drained[static_cast<size_t>(i)], 2 * i);
+}
+
+// Errors take effect in order: what came before is drained, what comes after is not, and the first one
+// in order is the answer, whichever happened first.
+TEST(Pipeline, FirstErrorInOrderIsTheAnswer) {
+  for (const int failing : {0, 1, 7, 50}) {
+    int next = 0;
+    std::vector<int> drained;
+    OrderedPipeline<int> pipeline(std::vector<int>(5),
+                                  {.fill = [&](int& slot) -> absl::StatusOr<bool> {
+                                     slot = next++;
+                                     if (slot == failing + 3) return Internal("fill {}", slot);
+                                     return false;
+                                   },
+                                   .transform = [](int&, size_t) {},
+                                   .drain =
+                                       [&](int& slot) {
+                                         if (slot == failing) return Internal("drain {}", slot);
+                                         drained.push_back(slot);
+                                         return absl::OkStatus();
+                                       }});
+    EXPECT_EQ(Message(pipeline.Run()), fmt::format("drain {}", failing));
+    EXPECT_EQ(drained.size(), static_cast<size_t>(failing));
+  }
+}
+
+// A fill that fails ends it after everything that came before was drained.
+TEST(Pipeline, DrainsWhatCameBeforeAFailedFill) {
+  int next = 0;
+  int drained = 0;
+  OrderedPipeline<int> pipeline(std::vector<int>(4), {.fill = [&](int&) -> absl::StatusOr<bool> {
+                                                        if (next == 20) return Internal("no more");
+                                                        ++next;
+                                                        return false;
+                                                      },
+                                                      .transform = [](int&, size_t) {},
+                                                      .drain =
+                                                          [&](int&) {
+                                                            ++drained;
+                                                            return absl::OkStatus();
+                                                          }});
+  EXPECT_EQ(Message(pipeline.Run()), "no more");
+  EXPECT_EQ(drained, 20);
 }
 
 }  // namespace
