@@ -11,6 +11,8 @@
 namespace cryptvol::driver {
 namespace {
 
+// After a start there is more important work: a node that comes back stages all its volumes.
+constexpr std::chrono::seconds kFirstPause(15);
 constexpr std::chrono::minutes kInterval(5);
 // A process that did not end in time may be there for ever: not one every five minutes.
 constexpr std::chrono::hours kAfterFailure(1);
@@ -44,7 +46,8 @@ KeyCensus::~KeyCensus() {
 
 void KeyCensus::Work() {
   std::unique_lock lock(mutex_);
-  while (!stopping_) {
+  std::chrono::seconds pause = kFirstPause;
+  while (!changed_.wait_for(lock, pause, [this] { return stopping_; })) {
     lock.unlock();
     const auto counts = Count();
     if (counts.ok()) {
@@ -54,8 +57,7 @@ void KeyCensus::Work() {
           {{"error", Message(counts.status())}});
     }
     lock.lock();
-    const auto pause = counts.ok() ? std::chrono::seconds(kInterval) : kAfterFailure;
-    changed_.wait_for(lock, pause, [this] { return stopping_; });
+    pause = counts.ok() ? std::chrono::seconds(kInterval) : kAfterFailure;
   }
 }
 

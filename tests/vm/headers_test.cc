@@ -166,7 +166,7 @@ TEST_F(Headers, OldKeysAreListedAndCounted) {
                                      std::vector<std::string>{"--metrics-address=127.0.0.1:9812"});
   driver_->Start();
   std::string metrics = HttpGet(9812, "/metrics");
-  for (int i = 0; i < 100 && metrics.find("cryptvol_volumes{") == std::string::npos; ++i) {
+  for (int i = 0; i < 600 && metrics.find("cryptvol_volumes{") == std::string::npos; ++i) {
     ::usleep(100'000);
     metrics = HttpGet(9812, "/metrics");
   }
