@@ -33,7 +33,7 @@ struct Moment {
 
 class PowerLoss : public RefusalTest {
  protected:
-  static constexpr int64_t kBytes = 32 * kMiB;
+  explicit PowerLoss(int64_t bytes = 32 * kMiB) : bytes_(bytes) {}
 
   void SetUp() override {
     RefusalTest::SetUp();
@@ -45,9 +45,9 @@ class PowerLoss : public RefusalTest {
 
   // Everything that is written to the disk from now on.
   void StartRecording() {
-    disk_ = NewDevice(kBytes, "disk");
+    disk_ = NewDevice(bytes_, "disk");
     log_device_ = NewDevice(256 * kMiB, "log");
-    MustRun(fmt::format("dmsetup create cvtest-log --table '0 {} log-writes {} {}'", kBytes / 512,
+    MustRun(fmt::format("dmsetup create cvtest-log --table '0 {} log-writes {} {}'", bytes_ / 512,
                         disk_, log_device_));
     fs::create_symlink("/dev/mapper/cvtest-log", path("device"));
   }
@@ -67,7 +67,7 @@ class PowerLoss : public RefusalTest {
   void GoBackTo(const Moment& moment) {
     MustRun("rm -f " + path("replay.img"));
     if (base_.empty()) {
-      MustRun(fmt::format("truncate --size={} {}", kBytes, path("replay.img")));
+      MustRun(fmt::format("truncate --size={} {}", bytes_, path("replay.img")));
     } else {
       MustRun("cp --sparse=always " + base_ + " " + path("replay.img"));
     }
@@ -75,6 +75,7 @@ class PowerLoss : public RefusalTest {
     fs::remove(path("device"));
     loop_ = MustRun("losetup --find --show " + path("replay.img"));
     fs::create_symlink(loop_, path("device"));
+    if (record_file_.empty()) return;
     fs::remove(record_file_);
     if (moment.on_record) WriteFile(record_file_, record_);
   }
@@ -102,19 +103,19 @@ class PowerLoss : public RefusalTest {
   // `expect` for each of them; says which failed.
   void Visit(const std::vector<Moment>& moments, const std::function<void()>& expect) {
     for (const Moment& moment : moments) {
-      GoBackTo(moment);
       SCOPED_TRACE(fmt::format("after {} writes of {}{}, {}on record", moment.writes,
                                log_->writes().size(), moment.lossy ? ", some lost" : "",
                                moment.on_record ? "" : "not "));
+      GoBackTo(moment);
       expect();
       if (HasFailure()) return;
       MustRun("losetup -d " + loop_);
     }
   }
 
-  // The volume was never staged: it works, or is refused and left alone.
-  void ExpectMadeOrRefused(const Volume& volume) {
-    const std::string before = Digest(path("replay.img"));
+  // The volume was never staged: it works, or is refused and its bytes, in that file, are left alone.
+  void ExpectMadeOrRefused(const Volume& volume, const std::string& file) {
+    const std::string before = Digest(file);
     const grpc::Status status = Stage(volume);
     if (status.ok()) {
       WriteFile(volume.staging + "/file", "new");
@@ -125,7 +126,7 @@ class PowerLoss : public RefusalTest {
     EXPECT_THAT(status.error_code(),
                 ::testing::AnyOf(StatusCode::FAILED_PRECONDITION, StatusCode::DATA_LOSS))
         << status.error_message();
-    EXPECT_EQ(before, Digest(path("replay.img"))) << status.error_message();
+    EXPECT_EQ(before, Digest(file)) << status.error_message();
     ++refusals_[status.error_message().substr(0, 150)];
   }
   void ExpectKept(const Volume& volume) {
@@ -134,6 +135,7 @@ class PowerLoss : public RefusalTest {
     ASSERT_CODE(OK, Unstage(volume));
   }
 
+  const int64_t bytes_;  // of the disk
   std::string disk_;
   std::string log_device_;
   std::unique_ptr<WriteLog> log_;
@@ -178,7 +180,7 @@ TEST_F(PowerLoss, DuringTheFirstStage) {
   std::vector<Moment> moments = Moments(0, cleared + 1, false);
   const std::vector<Moment> recorded = Moments(ready, staged + 1, true);
   moments.insert(moments.end(), recorded.begin(), recorded.end());
-  Visit(Choose(std::move(moments)), [&] { ExpectMadeOrRefused(volume); });
+  Visit(Choose(std::move(moments)), [&] { ExpectMadeOrRefused(volume, path("replay.img")); });
   fmt::print("never staged: {} made\n", made_);
   for (const auto& [message, count] : refusals_) fmt::print("{:4} refused: {}\n", count, message);
   if (HasFailure()) return;
@@ -204,6 +206,64 @@ TEST_F(PowerLoss, DuringARotation) {
   record_ = ReadFile(record_file_);
   Visit(Choose(Moments(log_->FindMark("old"), log_->writes().size() + 1, true)),
         [&] { ExpectKept(volume); });
+}
+
+// The loop backend's directory lies on the disk that is recorded: its images, and what it has on record of
+// them, are what the same loss of power left of both.
+class PowerLossOfABackend : public PowerLoss {
+ protected:
+  PowerLossOfABackend() : PowerLoss(96 * kMiB) {}
+
+  std::string node() const { return path("node"); }
+  void BringUp(const std::string& device) {
+    MustRun("mkdir -p " + node() + " && mount " + device + " " + node());
+    driver_ = std::make_unique<Driver>(
+        directory_, std::vector<std::string>{"--backend=loop:" + node() + "/volumes"});
+    driver_->Start();
+  }
+  void TakeDown() {
+    driver_->Kill();
+    MustRun("umount " + node());
+  }
+  void VisitNode(const std::vector<Moment>& moments, const std::function<void()>& expect) {
+    Visit(Choose(moments), [&] {
+      BringUp(loop_);
+      expect();
+      if (!HasFailure()) TakeDown();
+    });
+  }
+  void Record(const Volume& volume) {
+    StartRecording();
+    MustRun("mkfs.ext4 -q -E nodiscard /dev/mapper/cvtest-log");
+    BringUp("/dev/mapper/cvtest-log");
+    ASSERT_CODE(OK, Create(volume, 16 * kMiB));
+    Mark("created");
+    ASSERT_CODE(OK, Stage(volume));
+    Mark("staged");
+    WriteFile(volume.staging + "/file", "kept");
+    MustRun("sync " + volume.staging + "/file " + volume.staging);
+    Mark("written");
+    WriteFile(volume.staging + "/later", std::string(100000, 'x'));
+    ASSERT_CODE(OK, Unstage(volume));
+    TakeDown();
+    StopRecording();
+  }
+};
+
+// A volume of the backend, from its creation on.
+TEST_F(PowerLossOfABackend, DuringTheFirstStage) {
+  driver_->Kill();
+  const Volume volume = NewVolume();
+  Record(volume);
+  if (HasFailure()) return;
+  const std::string image = node() + "/volumes/volumes/" + volume.id + ".img";
+  VisitNode(Moments(log_->FindMark("created"), log_->FindMark("staged") + 1, false),
+            [&] { ExpectMadeOrRefused(volume, image); });
+  fmt::print("never staged: {} made\n", made_);
+  for (const auto& [message, count] : refusals_) fmt::print("{:4} refused: {}\n", count, message);
+  if (HasFailure()) return;
+  VisitNode(Moments(log_->FindMark("written"), log_->writes().size() + 1, true),
+            [&] { ExpectKept(volume); });
 }
 
 }  // namespace
