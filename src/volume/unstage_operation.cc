@@ -34,7 +34,8 @@ absl::Status CheckNotBound(const std::vector<mount::MountEntry>& table,
   for (const mount::MountEntry& other : mount::OtherMountsOf(table, staged)) {
     if (other.target == staged.target) continue;
     return FailedPrecondition(
-        "the volume is published still: it is mounted on {}; unpublish it first", other.target);
+        "the volume is published still, at {}; unpublish it first. Its users: {}", other.target,
+        UsersOfMount(staged));
   }
   return absl::OkStatus();
 }

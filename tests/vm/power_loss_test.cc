@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using grpc::StatusCode;
 
-constexpr size_t kSample = 12;  // moments of each recording, unless all are asked for
+constexpr size_t kSample = 8;  // moments of each recording, unless all are asked for
 
 // A moment at which the power fails.
 struct Moment {
