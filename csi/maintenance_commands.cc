@@ -197,7 +197,7 @@ absl::Status SetRecovery(const Options& options, const MaintenanceOptions& maint
   if (recipients.empty()) {
     fmt::print(out, "The volume has no recovery keyslot any more.\n");
   } else {
-    fmt::print(out, "{} recipients can open the volume with cryptvol-csi recover.\n",
+    fmt::print(out, "Recipients that can open the volume with cryptvol-csi recover: {}.\n",
                recipients.size());
   }
   return absl::OkStatus();

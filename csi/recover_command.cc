@@ -121,8 +121,9 @@ class Recovery {
 absl::Status Recover(const Options& options, const RecoverOptions& recover, std::FILE* out) {
   CV_RETURN_IF_ERROR(CheckOptions(recover));
   CV_ASSIGN_OR_RETURN(const age::Identities identities, ReadIdentities(recover.identity_file));
-  CV_ASSIGN_OR_RETURN(const luks::Header header, ReadHeader(recover.device));
-  CV_ASSIGN_OR_RETURN(auto lock, LockVolume(options, header, recover.device));
+  const auto header = ReadHeader(recover.device);
+  if (!header.ok()) return Annotate(header.status(), recover.device);
+  CV_ASSIGN_OR_RETURN(auto lock, LockVolume(options, *header, recover.device));
   CV_ASSIGN_OR_RETURN(auto tools, OpenTools(options));
   Recovery recovery(*tools, recover, std::move(lock));
   CV_RETURN_IF_ERROR(recovery.Unlock(identities));

@@ -14,6 +14,7 @@
 #include "base/deadline.h"
 #include "base/sha256.h"
 #include "base/status.h"
+#include "block/directory.h"
 #include "fmt/chrono.h"
 #include "fmt/ranges.h"
 
@@ -92,9 +93,9 @@ VolumeLocks::VolumeLocks(std::string directory)
 
 absl::StatusOr<VolumeLocks> VolumeLocks::Open(const std::string& state_dir) {
   std::string directory = state_dir + "/locks";
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return ErrnoStatus(errno, fmt::format("make the directory {} for volumes' locks", directory));
-  }
+  // With its parents: `recover` runs on machines that never had a driver.
+  CV_RETURN_IF_ERROR(
+      Annotate(block::MakeDirectories(directory), "make a directory for volumes' locks"));
   // As the kernel names it, which is how FindHolders finds it.
   std::error_code error;
   directory = fs::canonical(directory, error);

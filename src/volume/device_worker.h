@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -58,6 +59,9 @@ struct HeaderPlan {
   luks::VolumeToken token;
   std::vector<std::string> recovery_recipients;  // age's native ones; none: no recovery keyslot
 };
+
+// What the name of a file in an escrow ends with: VOLUME.LUKS-UUID.DIGEST.luks.age.
+inline constexpr std::string_view kEscrowSuffix = ".luks.age";
 
 struct EscrowRequest {
   std::string directory;

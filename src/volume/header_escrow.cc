@@ -13,9 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// VOLUME.LUKS-UUID.DIGEST.luks.age: of which volume is told by the length of what follows, since an
-// id may have dots.
-constexpr std::string_view kEscrowSuffix = ".luks.age";
+// Of which volume a file is, is told by the length of what follows, since an id may have dots.
 constexpr size_t kAfterVolume = 1 + 36 + 1 + 16 + kEscrowSuffix.size();
 
 bool IsOf(const std::string& name, const std::string& volume) {

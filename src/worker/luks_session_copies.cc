@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kEscrowSuffix = ".luks.age";
+using volume::kEscrowSuffix;
 
 // Of both copies of the metadata: it changes with every change of the header.
 std::string MetadataDigest(const std::vector<uint8_t>& image, const luks::Header& header) {

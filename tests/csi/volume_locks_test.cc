@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 #include <vector>
 
@@ -233,11 +234,12 @@ TEST_F(VolumeLocksTest, OtherOperationsChildrenDoNotMatter) {
   EXPECT_TRUE(last.ok()) << last;
 }
 
-// A state directory that does not exist is an error that names it.
+// A state directory that cannot be is named.
 TEST_F(VolumeLocksTest, NeedsItsStateDirectory) {
-  const auto locks = VolumeLocks::Open(state_dir_ + "/absent");
-  EXPECT_EQ(locks.status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(locks.status()), HasSubstr(state_dir_ + "/absent/locks"));
+  std::ofstream(state_dir_ + "/file").put('x');
+  const auto locks = VolumeLocks::Open(state_dir_ + "/file");
+  EXPECT_FALSE(locks.ok());
+  EXPECT_THAT(Message(locks.status()), HasSubstr(state_dir_ + "/file"));
 }
 
 // A symbolic link that lies where a lock file belongs is not followed.
@@ -250,6 +252,13 @@ TEST_F(VolumeLocksTest, DoesNotFollowLinks) {
   std::filesystem::create_symlink(state_dir_ + "/elsewhere", file);
   EXPECT_FALSE(locks.TryLock("pvc-1", "NodeStageVolume").ok());
   EXPECT_FALSE(std::filesystem::exists(state_dir_ + "/elsewhere"));
+}
+
+// On a machine that never had a driver, the state directory is made with its parents.
+TEST_F(VolumeLocksTest, MakesTheStateDirectory) {
+  const std::string state = state_dir_ + "/never/was";
+  ASSERT_TRUE(VolumeLocks::Open(state).ok());
+  EXPECT_TRUE(std::filesystem::is_directory(state + "/locks"));
 }
 
 }  // namespace

@@ -98,7 +98,6 @@ TEST_F(Escrow, FollowsCommands) {
 // A directory that cannot be written to keeps no volume from being used; the metric counts it.
 TEST_F(Escrow, FailureIsCountedAndTheVolumeUsed) {
   driver_->Kill();
-  WriteFile(path("file"), "");
   std::filesystem::create_directories(path("full"));
   MustRun("mount -t tmpfs -o size=4k tmpfs " + path("full"));
   Restart(path("full"));

@@ -106,7 +106,7 @@ TEST_F(Recovery, RecipientsAreReplaced) {
   const std::string recipient = NewIdentity("new");
   EXPECT_THAT(MustDo(fmt::format("key set-recovery {} --key-file {} --recipient {}", volume.id,
                                  KeyFile("the key"), recipient)),
-              HasSubstr("1 recipients"));
+              HasSubstr("cryptvol-csi recover: 1."));
   EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
   ASSERT_CODE(OK, Unstage(volume));
   const std::string device = CopyOf(volume);
