@@ -63,6 +63,8 @@ class AnyFormSource : public ByteSource {
  public:
   explicit AnyFormSource(ByteSource& source);
   absl::StatusOr<size_t> Read(std::span<uint8_t> buffer) override;
+  // Of a binary file whose first byte was read.
+  PieceSource* pieces() override { return form_ == Form::kBinary ? rewound_.pieces() : nullptr; }
 
  private:
   // Gives the first byte back before the others.
@@ -70,6 +72,7 @@ class AnyFormSource : public ByteSource {
    public:
     explicit Rewound(ByteSource& source) : source_(source) {}
     absl::StatusOr<size_t> Read(std::span<uint8_t> buffer) override;
+    PieceSource* pieces() override { return held_ ? nullptr : source_.pieces(); }
     absl::StatusOr<size_t> Peek();
     uint8_t first() const { return first_; }
 

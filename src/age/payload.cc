@@ -27,10 +27,11 @@ struct Batch {
     ::OPENSSL_cleanse(out.data(), out.size());
   }
 
-  Bytes input() const { return Bytes(in).first(in_size); }
+  MutableBytes input() { return MutableBytes(in).first(in_size); }
 
   std::vector<uint8_t> in;  // one byte longer than a batch: see BatchReader
   size_t in_size = 0;
+  std::optional<Piece> unread;  // the bytes that belong into `in`
   std::vector<uint8_t> out;
   size_t out_size = 0;  // what may be written, even when `status` is an error
   uint64_t first_chunk = 0;
@@ -38,13 +39,24 @@ struct Batch {
   absl::Status status;
 };
 
-// Cuts a source into batches. Reads one byte further than a batch: whether there is one decides
-// whether the batch's last chunk is the payload's.
+// Cuts a source into batches.
 class BatchReader {
  public:
-  explicit BatchReader(ByteSource& source) : source_(source) {}
+  explicit BatchReader(ByteSource& source) : source_(source), pieces_(source.pieces()) {}
 
   absl::StatusOr<bool> Fill(Batch& batch) {
+    batch.first_chunk = next_chunk_;
+    next_chunk_ += kBatchChunks;
+    CV_RETURN_IF_ERROR(pieces_ == nullptr ? Read(batch) : Take(batch));
+    return batch.last;
+  }
+
+  PieceSource* pieces() const { return pieces_; }
+
+ private:
+  // One byte further than a batch: whether there is one decides whether the batch's last chunk is the
+  // payload's.
+  absl::Status Read(Batch& batch) {
     const size_t held = ahead_ ? 1 : 0;
     if (ahead_) batch.in[0] = *ahead_;
     CV_ASSIGN_OR_RETURN(const size_t got, ReadFully(source_, std::span(batch.in).subspan(held)));
@@ -52,13 +64,19 @@ class BatchReader {
     batch.last = total < batch.in.size();
     batch.in_size = batch.last ? total : total - 1;
     if (!batch.last) ahead_ = batch.in.back();
-    batch.first_chunk = next_chunk_;
-    next_chunk_ += kBatchChunks;
-    return batch.last;
+    return absl::OkStatus();
   }
 
- private:
+  // To be read by the batch's own thread.
+  absl::Status Take(Batch& batch) {
+    CV_ASSIGN_OR_RETURN(batch.unread, pieces_->Take(batch.in.size() - 1));
+    batch.in_size = batch.unread->size;
+    batch.last = batch.unread->last;
+    return absl::OkStatus();
+  }
+
   ByteSource& source_;
+  PieceSource* const pieces_;
   std::optional<uint8_t> ahead_;
   uint64_t next_chunk_ = 0;
 };
@@ -69,20 +87,26 @@ absl::Status Damaged(uint64_t chunk, std::string_view what) {
                     chunk * kChunkBytes);
 }
 
-void EncryptBatch(Aead& cipher, Batch& batch) {
-  Bytes in = batch.input();
+absl::Status SealChunks(Aead& cipher, Bytes in, Batch& batch) {
   batch.out_size = 0;
-  batch.status = absl::OkStatus();
   uint64_t index = batch.first_chunk;
   do {
     const Bytes chunk = in.first(std::min(in.size(), kChunkBytes));
     in = in.subspan(chunk.size());
     const size_t sealed = chunk.size() + kTagBytes;
-    batch.status = cipher.Seal(ChunkNonce(index++, batch.last && in.empty()), chunk,
-                               std::span(batch.out).subspan(batch.out_size, sealed));
-    if (!batch.status.ok()) return;
+    CV_RETURN_IF_ERROR(cipher.Seal(ChunkNonce(index++, batch.last && in.empty()), chunk,
+                                   std::span(batch.out).subspan(batch.out_size, sealed)));
     batch.out_size += sealed;
   } while (!in.empty());
+  return absl::OkStatus();
+}
+
+// A source of pieces is encrypted where it lies. When it is changed meanwhile, some state of its bytes
+// is encrypted, as with read(2): the tag is computed from the ciphertext.
+absl::Status EncryptBatch(Aead& cipher, Batch& batch, PieceSource* pieces) {
+  if (pieces == nullptr) return SealChunks(cipher, batch.input(), batch);
+  return pieces->ReadInPlace(*batch.unread, batch.input(),
+                             [&](Bytes in) { return SealChunks(cipher, in, batch); });
 }
 
 // Sizes are right, so the chunk itself is at fault. Sealed as the other kind (last, not last) it
@@ -116,19 +140,23 @@ absl::Status DecryptChunk(Aead& cipher, uint64_t index, bool last, Bytes sealed,
   return Diagnose(cipher, index, last, sealed, out, good);
 }
 
-void DecryptBatch(Aead& cipher, Batch& batch) {
-  Bytes in = batch.input();
+// What is to be authenticated is copied first, so that nobody can change it between the check of its
+// tag and its decryption.
+absl::Status DecryptBatch(Aead& cipher, Batch& batch, PieceSource* pieces) {
   batch.out_size = 0;
+  if (pieces != nullptr) CV_RETURN_IF_ERROR(pieces->Read(*batch.unread, batch.input()));
+  Bytes in = batch.input();
   uint64_t index = batch.first_chunk;
   do {
     const Bytes sealed = in.first(std::min(in.size(), kSealedChunkBytes));
     in = in.subspan(sealed.size());
     size_t good = 0;
-    batch.status = DecryptChunk(cipher, index++, batch.last && in.empty(), sealed,
-                                std::span(batch.out).subspan(batch.out_size), good);
+    const absl::Status status = DecryptChunk(cipher, index++, batch.last && in.empty(), sealed,
+                                             std::span(batch.out).subspan(batch.out_size), good);
     batch.out_size += good;
-    if (!batch.status.ok()) return;
+    CV_RETURN_IF_ERROR(status);
   } while (!in.empty());
+  return absl::OkStatus();
 }
 
 absl::Status DrainBatch(const Batch& batch, ByteSink& sink) {
@@ -137,7 +165,8 @@ absl::Status DrainBatch(const Batch& batch, ByteSink& sink) {
 }
 
 absl::Status RunBatches(const SecretBytes& key, ByteSource& source, ByteSink& sink, size_t threads,
-                        size_t in_chunk, size_t out_chunk, void (*transform)(Aead&, Batch&)) {
+                        size_t in_chunk, size_t out_chunk,
+                        absl::Status (*transform)(Aead&, Batch&, PieceSource*)) {
   if (threads == 0) threads = DefaultThreads();
   // One more than are to be busy: one of them reads, writes, or waits for its turn.
   const size_t workers = threads + 1;
@@ -150,10 +179,12 @@ absl::Status RunBatches(const SecretBytes& key, ByteSource& source, ByteSink& si
   }
   BatchReader reader(source);
   OrderedPipeline<Batch> pipeline(
-      std::move(batches),
-      {.fill = [&](Batch& batch) { return reader.Fill(batch); },
-       .transform = [&](Batch& batch, size_t worker) { transform(ciphers[worker], batch); },
-       .drain = [&](Batch& batch) { return DrainBatch(batch, sink); }});
+      std::move(batches), {.fill = [&](Batch& batch) { return reader.Fill(batch); },
+                           .transform =
+                               [&](Batch& batch, size_t worker) {
+                                 batch.status = transform(ciphers[worker], batch, reader.pieces());
+                               },
+                           .drain = [&](Batch& batch) { return DrainBatch(batch, sink); }});
   return pipeline.Run();
 }
 

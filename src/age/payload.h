@@ -25,9 +25,10 @@ uint64_t SealedBytes(uint64_t plaintext_bytes);
 // As many threads as pay off here: one for each processor, at most 8.
 size_t DefaultThreads();
 
-// Both use `threads` (0: DefaultThreads) and two more, and about 2 MiB of memory for each. The
-// source is read on another thread, the sink written on this one. When one of them fails, the
-// other's call in progress is waited for.
+// Both use `threads` (0: DefaultThreads) and one more, this one among them, and about 512 KiB of memory
+// for each. The source is read and the sink written on any of them, one call at a time each; a source
+// that has pieces is read by all at once. When one of the two fails, the other's call in progress is
+// waited for.
 //
 // The key is DerivePayloadKey's.
 absl::Status EncryptPayload(const SecretBytes& payload_key, ByteSource& plaintext,

@@ -47,6 +47,20 @@ bool IsZero(Bytes bytes) {
 
 int Length(Bytes bytes) { return static_cast<int>(bytes.size()); }
 
+// OpenSSL goes over what one call gives it twice, for the cipher and for the tag: in steps that stay in
+// a processor's first cache.
+bool Update(EVP_CIPHER_CTX* context, Bytes in, MutableBytes out) {
+  constexpr size_t kStep = 4096;
+  for (size_t at = 0; at < in.size(); at += kStep) {
+    const Bytes step = in.subspan(at, std::min(kStep, in.size() - at));
+    int size = 0;
+    if (::EVP_CipherUpdate(context, out.data() + at, &size, step.data(), Length(step)) != 1) {
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 absl::Status OpenSslError(std::string_view attempt) {
@@ -174,11 +188,8 @@ absl::Status Aead::Seal(const AeadNonce& nonce, Bytes plaintext, MutableBytes ou
   int size = 0;
   bool ok = out.size() == plaintext.size() + kTagBytes &&
             ::EVP_CipherInit_ex2(context, nullptr, nullptr, nonce.data(), 1, nullptr) == 1;
-  if (!plaintext.empty()) {
-    ok = ok &&
-         ::EVP_CipherUpdate(context, out.data(), &size, plaintext.data(), Length(plaintext)) == 1;
-  }
   uint8_t* tag = out.data() + plaintext.size();
+  ok = ok && Update(context, plaintext, out);
   ok = ok && ::EVP_CipherFinal_ex(context, tag, &size) == 1 &&
        ::EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag) == 1;
   if (!ok) return OpenSslError("encrypt with ChaCha20-Poly1305");
@@ -194,10 +205,7 @@ absl::Status Aead::Open(const AeadNonce& nonce, Bytes sealed, MutableBytes out) 
   bool ok = out.size() == ciphertext.size() &&
             ::EVP_CipherInit_ex2(context, nullptr, nullptr, nonce.data(), 0, nullptr) == 1 &&
             ::EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag.data()) == 1;
-  if (!ciphertext.empty()) {
-    ok = ok &&
-         ::EVP_CipherUpdate(context, out.data(), &size, ciphertext.data(), Length(ciphertext)) == 1;
-  }
+  ok = ok && Update(context, ciphertext, out);
   if (!ok) return OpenSslError("decrypt with ChaCha20-Poly1305");
   uint8_t none = 0;
   if (::EVP_CipherFinal_ex(context, &none, &size) == 1) return absl::OkStatus();

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "absl/status/status.h"
@@ -12,6 +13,34 @@
 
 namespace cryptvol {
 
+// Bytes that were taken off a source and not read yet.
+struct Piece {
+  uint64_t offset = 0;
+  size_t size = 0;    // bytes
+  bool last = false;  // nothing lay behind it when it was taken
+};
+
+// A source that lies somewhere as a whole, such as a file: one thread takes pieces off it, in order,
+// and many read them.
+class PieceSource {
+ public:
+  using Use = std::function<absl::Status(std::span<const uint8_t>)>;
+
+  virtual ~PieceSource() = default;
+  // The next `most` bytes; fewer only where `last` is set. One thread at a time.
+  virtual absl::StatusOr<Piece> Take(size_t most) = 0;
+  // Thread-safe. Fills `buffer`, which is as large as the piece. ABORTED when the bytes are no longer
+  // there.
+  virtual absl::Status Read(const Piece& piece, std::span<uint8_t> buffer) = 0;
+  // Thread-safe. Calls `use` with the bytes where they lie, if that is possible, or else as read into
+  // `buffer`; a second time, with the latter, when they vanish meanwhile. Where they lie, others may
+  // change them at any moment: not for what looks at a byte twice, such as authenticated decryption.
+  virtual absl::Status ReadInPlace(const Piece& piece, std::span<uint8_t> buffer, const Use& use) {
+    CV_RETURN_IF_ERROR(Read(piece, buffer));
+    return use(buffer);
+  }
+};
+
 // Not thread-safe: one reader.
 class ByteSource {
  public:
@@ -19,6 +48,8 @@ class ByteSource {
   // At least one byte and at most the buffer's size; 0 only at the end, and then again each time.
   // Blocks until there is something. After an error the source is of no more use.
   virtual absl::StatusOr<size_t> Read(std::span<uint8_t> buffer) = 0;
+  // Another way to get the bytes that were not read yet, or null. Either way may follow the other.
+  virtual PieceSource* pieces() { return nullptr; }
 };
 
 // Not thread-safe: one writer.

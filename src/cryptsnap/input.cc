@@ -10,6 +10,18 @@
 #include "cryptsnap/exit_status.h"
 
 namespace cryptvol::cryptsnap {
+namespace {
+
+// Below, threads that read for themselves gain nothing. It also leaves out what says nothing true of
+// its size: files of /proc have none, those of /sys a page.
+constexpr uint64_t kWorthPieces = 1 << 20;
+
+// A failing disk is not a wrong key, wherever it shows.
+absl::Status ReadError(absl::Status status) {
+  return WithExitStatus(std::move(status), ExitStatus::kOther);
+}
+
+}  // namespace
 
 void EnlargePipe(int fd) {
   constexpr int kPipeBytes = 1 << 20;
@@ -34,13 +46,27 @@ Input::Input(UniqueFd fd, std::string name) : fd_(std::move(fd)), name_(std::mov
   const off_t at = ::lseek(fd_.get(), 0, SEEK_CUR);
   if (at >= 0 && at <= stat_.st_size) size_ = static_cast<uint64_t>(stat_.st_size - at);
   ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
+  if (size_ && *size_ >= kWorthPieces) pieces_.emplace(fd_.get(), name_);
 }
 
 absl::StatusOr<size_t> Input::Read(std::span<uint8_t> buffer) {
   const ssize_t got = TEMP_FAILURE_RETRY(::read(fd_.get(), buffer.data(), buffer.size()));
   if (got >= 0) return static_cast<size_t>(got);
-  // A failing disk is not a wrong key, wherever it shows.
-  return WithExitStatus(ErrnoStatus(errno, "read " + name_), ExitStatus::kOther);
+  return ReadError(ErrnoStatus(errno, "read " + name_));
+}
+
+absl::StatusOr<Piece> Input::Take(size_t most) {
+  absl::StatusOr<Piece> piece = pieces_->Take(most);
+  if (!piece.ok()) return ReadError(piece.status());
+  return piece;
+}
+
+absl::Status Input::Read(const Piece& piece, std::span<uint8_t> buffer) {
+  return ReadError(pieces_->Read(piece, buffer));
+}
+
+absl::Status Input::ReadInPlace(const Piece& piece, std::span<uint8_t> buffer, const Use& use) {
+  return ReadError(pieces_->ReadInPlace(piece, buffer, use));
 }
 
 bool Input::IsSameFile(const struct stat& other) const {

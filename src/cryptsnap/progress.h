@@ -46,7 +46,7 @@ class ProgressMeter {
 };
 
 // Tells what passes by. Source and progress outlive it.
-class ProgressSource : public ByteSource {
+class ProgressSource : public ByteSource, private PieceSource {
  public:
   ProgressSource(ByteSource& source, ProgressMeter& progress)
       : source_(source), progress_(progress) {}
@@ -55,8 +55,21 @@ class ProgressSource : public ByteSource {
     if (got.ok()) progress_.Add(*got);
     return got;
   }
+  PieceSource* pieces() override { return source_.pieces() == nullptr ? nullptr : this; }
 
  private:
+  absl::StatusOr<Piece> Take(size_t most) override {
+    absl::StatusOr<Piece> piece = source_.pieces()->Take(most);
+    if (piece.ok()) progress_.Add(piece->size);
+    return piece;
+  }
+  absl::Status Read(const Piece& piece, std::span<uint8_t> buffer) override {
+    return source_.pieces()->Read(piece, buffer);
+  }
+  absl::Status ReadInPlace(const Piece& piece, std::span<uint8_t> buffer, const Use& use) override {
+    return source_.pieces()->ReadInPlace(piece, buffer, use);
+  }
+
   ByteSource& source_;
   ProgressMeter& progress_;
 };

@@ -17,6 +17,7 @@ using testing::IsOk;
 using testing::kDataLoss;
 using testing::Must;
 using testing::Noise;
+using testing::TextPieces;
 using testing::TextRange;
 using testing::TextSink;
 using testing::TextSource;
@@ -159,6 +160,29 @@ TEST_F(Payload, NeedsItsKey) {
   TextSink sink;
   EXPECT_THAT(DecryptPayload(Must(RandomSecret(32)), source, sink), Fails(kDataLoss, "damaged"));
   EXPECT_EQ(sink.text, "");
+}
+
+// From pieces that the threads read for themselves comes what comes from a stream.
+TEST_F(Payload, TakesPieces) {
+  for (const size_t size : kSizes) {
+    const std::string plain = Noise(size);
+    TextPieces pieces(plain);
+    TextSink sealed;
+    ASSERT_THAT(EncryptPayload(key_, pieces, sealed), IsOk());
+    EXPECT_EQ(Encrypt(plain), sealed.text) << size;
+    TextPieces back(sealed.text);
+    TextSink opened;
+    ASSERT_THAT(DecryptPayload(key_, back, opened), IsOk());
+    EXPECT_EQ(plain, opened.text) << size;
+  }
+}
+
+// What is decrypted is never looked at where others may change it between its check and its use.
+TEST_F(Payload, DecryptsCopiesOnly) {
+  const std::string sealed = Encrypt(Noise(9 * kChunk));
+  TextPieces pieces(sealed, std::string(sealed.size(), 'x'));
+  TextSink sink;
+  EXPECT_THAT(DecryptPayload(key_, pieces, sink), IsOk());
 }
 
 // An error of the source comes after what was read before it, and ends all threads.

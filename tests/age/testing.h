@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -70,6 +71,36 @@ class TextSource : public ByteSource {
   std::string text_;
   size_t step_;
   absl::Status end_;
+  size_t at_ = 0;
+};
+
+// Gives pieces of a text. In place they are another text, if there is one: somebody changed it.
+class TextPieces : public ByteSource, private PieceSource {
+ public:
+  explicit TextPieces(std::string text, std::optional<std::string> in_place = {})
+      : text_(std::move(text)), in_place_(std::move(in_place)) {}
+  absl::StatusOr<size_t> Read(std::span<uint8_t>) override {
+    return MakeStatus(absl::StatusCode::kInternal, "not by pieces");
+  }
+  PieceSource* pieces() override { return this; }
+
+ private:
+  absl::StatusOr<Piece> Take(size_t most) override {
+    Piece piece{.offset = at_, .size = std::min(most, text_.size() - at_)};
+    at_ += piece.size;
+    piece.last = at_ == text_.size();
+    return piece;
+  }
+  absl::Status Read(const Piece& piece, std::span<uint8_t> buffer) override {
+    std::ranges::copy(AsBytes(text_).subspan(piece.offset, piece.size), buffer.begin());
+    return absl::OkStatus();
+  }
+  absl::Status ReadInPlace(const Piece& piece, std::span<uint8_t>, const Use& use) override {
+    return use(AsBytes(in_place_.value_or(text_)).subspan(piece.offset, piece.size));
+  }
+
+  const std::string text_;
+  const std::optional<std::string> in_place_;
   size_t at_ = 0;
 };
 
