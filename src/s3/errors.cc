@@ -138,7 +138,7 @@ bool IsElsewhere(const ServerError& error) {
 }
 
 std::pair<Code, std::string> Interpret(const Operation& operation, const ServerError& error) {
-  if (IsElsewhere(error)) return {Code::kFailedPrecondition, ElsewhereAdvice(error)};
+  if (IsElsewhere(error)) return {Code::kUnavailable, ElsewhereAdvice(error)};
   const auto* known = std::ranges::find(kMeanings, error.code, &Meaning::server_code);
   if (known != kMeanings.end()) return {known->code, std::string(known->advice)};
   const bool denied = error.code == "AccessDenied" || error.code == "AllAccessDisabled";

@@ -58,13 +58,29 @@ absl::Status MultipartWriter::Append(std::span<const uint8_t> bytes) {
       CV_RETURN_IF_ERROR(Dispatch());
       continue;
     }
-    if (buffer_.capacity() < whole) buffer_.reserve(whole);
+    if (buffer_.capacity() < whole) TakeBuffer(whole);
     const size_t taken = std::min<uint64_t>(bytes.size(), whole - buffer_.size());
     buffer_.insert(buffer_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(taken));
     bytes = bytes.subspan(taken);
     bytes_written_ += taken;
   }
   return absl::OkStatus();
+}
+
+// Before its first byte.
+void MultipartWriter::TakeBuffer(uint64_t size) {
+  {
+    const std::lock_guard lock(mutex_);
+    // Parts only grow: what is too small now will not be large enough again.
+    std::erase_if(spare_, [&](const auto& spare) { return spare.capacity() < size; });
+    if (!spare_.empty()) {
+      buffer_ = std::move(spare_.back());
+      spare_.pop_back();
+      return;
+    }
+  }
+  buffer_ = {};
+  buffer_.reserve(size);
 }
 
 absl::Status MultipartWriter::Begin() {
@@ -122,10 +138,10 @@ void MultipartWriter::UploadParts(const std::stop_token& stop) {
 void MultipartWriter::UploadOne(Part part, const std::stop_token& stop) {
   absl::StatusOr<UploadedPart> uploaded =
       client_.UploadPart(*upload_, part.number, part.bytes, deadline_, stop);
-  const uint64_t size = part.bytes.size();
-  part.bytes = {};  // before the writer fills the next one
   const std::lock_guard lock(mutex_);
-  bytes_in_flight_ -= size;
+  bytes_in_flight_ -= part.bytes.size();
+  part.bytes.clear();
+  spare_.push_back(std::move(part.bytes));
   --parts_in_flight_;
   if (uploaded.ok()) {
     uploaded_.push_back(*std::move(uploaded));

@@ -69,6 +69,7 @@ class MultipartWriter : public ByteSink {
 
   uint64_t PartBytes(int number) const;
   absl::Status Append(std::span<const uint8_t> bytes);
+  void TakeBuffer(uint64_t size);
   absl::Status Dispatch();
   absl::Status Begin();
   void WaitForRoom(std::unique_lock<std::mutex>& lock, uint64_t bytes);
@@ -96,6 +97,9 @@ class MultipartWriter : public ByteSink {
   std::condition_variable changed_;
   // All below: under mutex_.
   std::deque<Part> waiting_;
+  // Of parts that were sent, to be filled again: what is freed and allocated anew lies scattered, and
+  // takes more memory than its size.
+  std::vector<std::vector<uint8_t>> spare_;
   uint64_t bytes_in_flight_ = 0;  // waiting ones included
   int parts_in_flight_ = 0;
   bool no_more_parts_ = false;

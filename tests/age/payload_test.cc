@@ -5,8 +5,10 @@
 #include <atomic>
 #include <thread>
 
+#include "age/file.h"
 #include "age/header.h"
 #include "age/pipeline.h"
+#include "age/x25519.h"
 #include "tests/age/testing.h"
 
 namespace cryptvol::age {
@@ -222,6 +224,72 @@ TEST_F(Payload, ReadsRanges) {
     EXPECT_THAT(range->ReadAt(size - std::min<size_t>(size, 1), two),
                 Fails(absl::StatusCode::kOutOfRange, ""));
     EXPECT_THAT(range->ReadAt(size + 1, {}), Fails(absl::StatusCode::kOutOfRange, ""));
+  }
+}
+
+// An age file of 4 GiB of zeros, of which each chunk is made when it is read; counts what is.
+class LargeFile : public RangeSource {
+ public:
+  static constexpr uint64_t kPlainBytes = uint64_t{4} << 30;
+
+  explicit LargeFile(const X25519Identity& identity) {
+    const SecretBytes file_key = Must(NewFileKey());
+    const Nonce nonce = Must(NewNonce());
+    Recipients recipients;
+    recipients.push_back(std::make_unique<X25519Recipient>(identity.recipient()));
+    header_ = Must(MakeHeader(file_key, recipients, {.pad = true})) + std::string(AsText(nonce));
+    cipher_.emplace(Must(Aead::New(Must(DerivePayloadKey(file_key, nonce)).span())));
+  }
+  uint64_t size() const override { return header_.size() + SealedBytes(kPlainBytes); }
+  size_t header_bytes() const { return header_.size(); }
+
+  absl::Status ReadAt(uint64_t offset, std::span<uint8_t> buffer) override {
+    for (size_t i = 0; i < buffer.size(); ++i) buffer[i] = At(offset + i);
+    return absl::OkStatus();
+  }
+
+  uint64_t header_read = 0;
+  uint64_t payload_read = 0;
+
+ private:
+  uint8_t At(uint64_t offset) {
+    if (offset < header_.size()) {
+      ++header_read;
+      return static_cast<uint8_t>(header_[offset]);
+    }
+    ++payload_read;
+    const uint64_t chunk = (offset - header_.size()) / kSealed;
+    if (chunk != chunk_) {
+      chunk_ = chunk;
+      const std::vector<uint8_t> zeros(kChunk);
+      const bool last = (chunk + 1) * kChunk == kPlainBytes;
+      EXPECT_THAT(cipher_->Seal(ChunkNonce(chunk, last), zeros, sealed_), IsOk());
+    }
+    return sealed_[(offset - header_.size()) % kSealed];
+  }
+
+  std::string header_;
+  std::optional<Aead> cipher_;
+  uint64_t chunk_ = UINT64_MAX;
+  std::array<uint8_t, kSealed> sealed_;
+};
+
+// 1 MiB from anywhere in 4 GiB takes one header and at most 1.2 MiB of payload.
+TEST(PayloadRanges, ReadLittleMoreThanIsAskedFor) {
+  constexpr uint64_t kMebibyte = 1 << 20;
+  const auto identity = Must(X25519Identity::Generate());
+  const auto file = std::make_shared<LargeFile>(*identity);
+  Identities identities;
+  identities.push_back(Must(X25519Identity::Parse(testing::Text(Must(identity->text())))));
+  for (const uint64_t offset :
+       {uint64_t{0}, kMebibyte, uint64_t{3'000'000'001}, LargeFile::kPlainBytes - kMebibyte}) {
+    file->header_read = file->payload_read = 0;
+    const OpenedRange range = Must(OpenRange(file, identities));
+    std::vector<uint8_t> out(kMebibyte, 1);
+    ASSERT_THAT(range.plaintext->ReadAt(offset, out), IsOk());
+    EXPECT_EQ(0, std::ranges::count_if(out, [](uint8_t byte) { return byte != 0; }));
+    EXPECT_EQ(file->header_read, file->header_bytes());
+    EXPECT_LE(file->payload_read, kMebibyte * 12 / 10) << offset;
   }
 }
 

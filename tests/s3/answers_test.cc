@@ -154,7 +154,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{400, "EntityTooSmall", Code::kInvalidArgument, "5 MiB"},
         Refusal{501, "NotImplemented", Code::kUnimplemented, "lacks"},
         Refusal{502, "", Code::kUnavailable, "overloaded or broken"},
-        Refusal{301, "", Code::kFailedPrecondition, "redirects are not followed"}));
+        Refusal{301, "", Code::kUnavailable, "redirects are not followed"}));
 
 // 412 of a write that must not replace anything means that there is something.
 TEST(ErrorStatus, TellsExistingFromChanged) {
