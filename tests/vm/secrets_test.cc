@@ -138,20 +138,23 @@ class Secrets : public DriverTest {
     return bytes;
   }
 
-  // Nothing anywhere but, of the passphrases, in gRPC's buffers in the driver: docs/threat-model.md.
-  void ExpectNothingFound(const Patterns& volume_key, const Patterns& passphrases) {
-    Patterns all = volume_key;
-    all.insert(passphrases.begin(), passphrases.end());
-    EXPECT_THAT(SearchProcesses(all), IsEmpty());
-    EXPECT_THAT(SearchEverythingWritten(all), IsEmpty());
-    EXPECT_THAT(SearchMemory(SpareWorker(), all), IsEmpty());
-    const fs::path driver = "/proc/" + std::to_string(driver_->pid());
-    EXPECT_THAT(SearchMemory(driver, volume_key), IsEmpty());
-    for (const std::string& finding : SearchMemory(driver, passphrases)) {
-      fmt::print("named by the threat model: {}\n", finding);
-    }
+  void ExpectNotInTheDriver(const Patterns& patterns) {
+    EXPECT_THAT(SearchMemory("/proc/" + std::to_string(driver_->pid()), patterns), IsEmpty());
+  }
+  // docs/threat-model.md says what this holds.
+  void ExpectNothingFound(const Patterns& patterns) {
+    EXPECT_THAT(SearchProcesses(patterns), IsEmpty());
+    EXPECT_THAT(SearchEverythingWritten(patterns), IsEmpty());
+    EXPECT_THAT(SearchMemory(SpareWorker(), patterns), IsEmpty());
+    ExpectNotInTheDriver(patterns);
   }
 };
+
+// Each half by itself as well: a copy may be cut where one of gRPC's frames ends.
+void AddPassphrase(const std::string& name, const std::string& passphrase, Patterns& patterns) {
+  patterns[name + ", first half"] = passphrase.substr(0, passphrase.size() / 2);
+  patterns[name + ", second half"] = passphrase.substr(passphrase.size() / 2);
+}
 
 // What is planted is found: in memory, in an environment, in an argument, in a file and in a name.
 TEST_F(Secrets, TheSearchFindsWhatIsThere) {
@@ -176,29 +179,76 @@ TEST_F(Secrets, TheSearchFindsWhatIsThere) {
 TEST_F(Secrets, AreFoundNowhere) {
   const std::string first = "first-" + RandomHex();
   const std::string second = "second-" + RandomHex();
-  const Patterns passphrases = {{"the first passphrase", first}, {"the second", second}};
+  Patterns patterns;
+  AddPassphrase("the first passphrase", first, patterns);
+  AddPassphrase("the second", second, patterns);
   Volume volume = NewVolume();
   volume.secrets = QuickSecret(first);
   ASSERT_CODE(OK, Create(volume, 16 * kMiB));
   ASSERT_CODE(OK, Stage(volume));
   const std::string key = VolumeKey(volume, first);
   // Each half of an XTS key is the start of a schedule of its own.
-  const Patterns keys = {{"volume key, first half", key.substr(0, 32)},
-                         {"volume key, second half", key.substr(32)}};
-  ExpectNothingFound(keys, passphrases);
+  patterns["volume key, first half"] = key.substr(0, 32);
+  patterns["volume key, second half"] = key.substr(32);
+  ExpectNothingFound(patterns);
 
   ASSERT_CODE(OK, Unstage(volume));
-  ExpectNothingFound(keys, passphrases);
+  ExpectNothingFound(patterns);
   volume.secrets = QuickSecret(second);
   EXPECT_CODE(UNAUTHENTICATED, Stage(volume));
   volume.secrets["CRYPTO_KEY_PREVIOUS_VALUE"] = first;
   ASSERT_CODE(OK, Stage(volume));
-  ExpectNothingFound(keys, passphrases);
+  ExpectNothingFound(patterns);
   ASSERT_CODE(OK, Unstage(volume));
-  ExpectNothingFound(keys, passphrases);
+  ExpectNothingFound(patterns);
   EXPECT_EQ(key, VolumeKey(volume, second));
   ASSERT_CODE(OK, Delete(volume));
-  ExpectNothingFound(keys, passphrases);
+  ExpectNothingFound(patterns);
+}
+
+// Nor after a change of keys beside a running pod, many calls in a row, requests that are refused,
+// and keys so long that a request comes in many pieces.
+TEST_F(Secrets, LeaveNothingOfAnyRequestInTheDriver) {
+  const std::string first = "first-" + RandomHex();
+  const std::string second = "second-" + RandomHex();
+  const std::string third = "third-" + RandomHex();
+  Patterns patterns;
+  AddPassphrase("the first passphrase", first, patterns);
+  AddPassphrase("the second", second, patterns);
+  AddPassphrase("the long one", third, patterns);
+  Volume volume = NewVolume();
+  volume.secrets = QuickSecret(first);
+  ASSERT_CODE(OK, Create(volume, 16 * kMiB));
+  for (int i = 0; i < 20; ++i) ASSERT_CODE(OK, Stage(volume));
+  ExpectNotInTheDriver(patterns);
+
+  volume.publish_secrets = QuickSecret(second);
+  volume.publish_secrets["CRYPTO_KEY_PREVIOUS_VALUE"] = first;
+  ASSERT_CODE(OK, Publish(volume, path("target")));
+  ASSERT_CODE(OK, Publish(volume, path("target")));
+  for (int i = 0; i < 600 && driver_->log().find("destroyed the keyslot") == std::string::npos;
+       ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  ExpectNotInTheDriver(patterns);
+  volume.publish_secrets["luksKey"] = first;  // two passphrases: of no use
+  ASSERT_CODE(OK, Publish(volume, path("target")));
+  Volume refused = NewVolume("pvc-refused");
+  refused.secrets = volume.publish_secrets;
+  EXPECT_CODE(INVALID_ARGUMENT, Create(refused, 16 * kMiB));
+  EXPECT_CODE(INVALID_ARGUMENT, Stage(refused));
+  ExpectNotInTheDriver(patterns);
+
+  for (const size_t bytes : {size_t{3000}, size_t{100000}, size_t{4} << 20}) {
+    Volume large = NewVolume("pvc-large");
+    std::string passphrase;
+    while (passphrase.size() < bytes) passphrase += third;
+    large.secrets = QuickSecret(passphrase);
+    ASSERT_CODE(OK, Create(large, 16 * kMiB));
+    ExpectNotInTheDriver(patterns);
+  }
+  EXPECT_CODE(OK, Unpublish(volume, path("target")));
+  EXPECT_CODE(OK, Unstage(volume));
 }
 
 // Neither the driver nor a worker leaves a core dump, whatever the limits that it was started with;
