@@ -81,7 +81,16 @@ ShellResult Shell(const std::string& command) {
   }
   const int status = ::pclose(pipe);
   result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  EXPECT_EQ("", SanitizerReport(result.output)) << command;
   return result;
+}
+
+std::string SanitizerReport(const std::string& text) {
+  size_t at = std::string::npos;
+  for (const char* sign : {"Sanitizer", ": runtime error: "}) at = std::min(at, text.find(sign));
+  if (at == std::string::npos) return "";
+  const size_t line = text.rfind('\n', at);
+  return text.substr(line == std::string::npos ? 0 : line + 1);
 }
 
 std::string MustRun(const std::string& command) {
@@ -322,6 +331,12 @@ void DriverTest::SetUp() {
 }
 
 void DriverTest::TearDown() {
+  // Leaks are looked for at the end of a process that is not killed.
+  if (kSanitized && driver_->pid() > 0) {
+    EXPECT_EQ(0, driver_->Terminate());
+  }
+  // Workers have the driver's standard error.
+  EXPECT_TRUE(SanitizerReport(driver_->log()).empty()) << "a sanitizer's report is in the log";
   if (HasFailure()) std::fprintf(stderr, "driver's log:\n%s\n", driver_->log().c_str());
   driver_.reset();
   // The deepest mounts first; then what they stood on.

@@ -34,13 +34,23 @@ struct Setup {
   std::string driver;       // path of cryptvol-csi
   std::string directory;    // "/srv/cryptvol-test"; ext4, several GiB
   bool everything = false;  // walk through all there is, not a sample of it
+  int stride = 1;           // die at one in so many kill points
   uint64_t seed = 0;        // of what is random; a new one for each run unless given
   int seconds = 120;        // how long what has no end of its own goes on
 };
 Setup& TheSetup();
 
+// Whether this, and what it tests, were built with a sanitizer: slower, and larger.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+// From a text, such as a log: what a sanitizer wrote there, and what follows; empty: nothing.
+std::string SanitizerReport(const std::string& text);
+
 // Runs a shell command; its output (both streams) and exit status. Keys go in files, not in the
-// command.
+// command. A sanitizer's report in the output fails the test.
 struct ShellResult {
   int status = -1;
   std::string output;

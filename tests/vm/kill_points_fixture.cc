@@ -140,8 +140,10 @@ void KillPointsTest::Report() const {
 
 void KillPointsTest::Walk(const Step& prepare, const Call& call, const Step& check) {
   deaths_.clear();
-  int point = 1;
-  while (Try(point, prepare, call, check) && !HasFailure() && point < kMostPoints) ++point;
+  const int stride = TheSetup().stride;
+  int point = 1 + static_cast<int>(TheSetup().seed % static_cast<uint64_t>(stride));
+  if (stride > 1) fmt::print("every {}th point, seed {}\n", stride, TheSetup().seed);
+  while (Try(point, prepare, call, check) && !HasFailure() && point < kMostPoints) point += stride;
   Report();
   EXPECT_GT(point, kFewestPoints);
   EXPECT_LT(point, kMostPoints);
@@ -168,11 +170,14 @@ std::vector<std::string> KillPointsTest::Filesystems() {
   return {"ext4"};
 }
 
+int64_t KillPointsTest::SizeFor(const std::string& filesystem) {
+  return filesystem == "ext4" ? 16 * kMiB : 320 * kMiB;  // xfs wants 300
+}
+
 Volume KillPointsTest::Created(const std::string& filesystem, const std::string& name) {
   Volume volume = NewVolume(fmt::format("{}-{}", name, ++volumes_));
   volume.filesystem = filesystem;
-  const int64_t bytes = filesystem == "ext4" ? 16 * kMiB : 320 * kMiB;  // xfs wants 300
-  EXPECT_CODE(OK, Create(volume, bytes));
+  EXPECT_CODE(OK, Create(volume, SizeFor(filesystem)));
   return volume;
 }
 

@@ -26,7 +26,7 @@ class KillPointsTest : public DriverTest {
 
   using Call = std::function<grpc::Status()>;
   using Step = std::function<void()>;
-  // At each point: `prepare`, the call with a death at the point, a new driver, the call again as
+  // At each point, or one in so many as the command line asks for: `prepare`, the call with a death at the point, a new driver, the call again as
   // kubelet repeats it, which must succeed; then `check`. Ends when the call got through untouched.
   void Walk(const Step& prepare, const Call& call, const Step& check);
   // The same at the given points only.
@@ -37,6 +37,8 @@ class KillPointsTest : public DriverTest {
 
   // Filesystems to walk: ext4, or all of them when everything is asked for.
   static std::vector<std::string> Filesystems();
+  // Bytes of a small volume with that filesystem.
+  static int64_t SizeFor(const std::string& filesystem);
   // A new volume of the loop backend with that filesystem, created and not staged.
   Volume Created(const std::string& filesystem = "ext4", const std::string& name = "pvc");
   // One that was staged and has data, unstaged.

@@ -1,8 +1,10 @@
 // The tests that need a real dm-crypt:
-//   cryptvol_vm_tests --driver=PATH [--everything] [--seed=NUMBER] [--seconds=NUMBER] [GoogleTest's flags]
+//   cryptvol_vm_tests --driver=PATH [--everything] [--stride=NUMBER] [--seed=NUMBER] [--seconds=NUMBER]
+//                     [GoogleTest's flags]
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -40,11 +42,13 @@ int main(int argc, char** argv) {
     if (arg.starts_with("--driver=")) setup.driver = arg.substr(sizeof("--driver=") - 1);
     if (arg == "--everything") setup.everything = true;
     if (arg.starts_with("--seconds=")) setup.seconds = std::atoi(argv[i] + 10);
+    if (arg.starts_with("--stride=")) setup.stride = std::max(1, std::atoi(argv[i] + 9));
     if (arg.starts_with("--seed=")) setup.seed = std::strtoull(argv[i] + 7, nullptr, 10);
   }
   if (setup.driver.empty() || ::geteuid() != 0) {
     std::fputs(
-        "usage, as root: cryptvol_vm_tests --driver=PATH [--everything] [--seed=NUMBER] [--seconds=NUMBER]\n",
+        "usage, as root: cryptvol_vm_tests --driver=PATH [--everything] [--stride=NUMBER] "
+        "[--seed=NUMBER] [--seconds=NUMBER]\n",
         stderr);
     return 2;
   }
