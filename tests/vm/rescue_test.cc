@@ -24,6 +24,23 @@ class Rescue : public MaintenanceTest {
     MustRun("cp --sparse=always " + ImageOf(volume) + " " + path("dirty.img"));
     ASSERT_CODE(OK, Unstage(volume));
     MustRun("cp --sparse=always " + path("dirty.img") + " " + ImageOf(volume));
+    ExpectDirty(volume);
+  }
+  // Something is there for a mount to replay: else the image would stay the same by itself.
+  void ExpectDirty(const Volume& volume) {
+    MustRun("cp --sparse=always " + ImageOf(volume) + " " + path("look.img"));
+    const std::string device = MustRun("losetup --find --show " + path("look.img"));
+    {
+      const StockMapping mapping(device, KeyFile(volume.secrets.at("CRYPTO_KEY_VALUE")));
+      EXPECT_EQ(0, Shell(DirtyCheck(volume.filesystem, mapping.path())).status);
+    }
+    MustRun("losetup --detach " + device + " && rm " + path("look.img"));
+  }
+  static std::string DirtyCheck(const std::string& filesystem, const std::string& device) {
+    if (filesystem == "ext4") return "dumpe2fs -h " + device + " | grep needs_recovery";
+    if (filesystem == "xfs") return "xfs_logprint -t " + device + " | grep -F '<DIRTY>'";
+    return "btrfs inspect-internal dump-super " + device +
+           " | grep -E '^log_root[[:space:]]+[1-9]'";
   }
 };
 
