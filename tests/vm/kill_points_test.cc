@@ -16,7 +16,32 @@ namespace {
 class KillPointsFirstStage : public KillPointsTest {};
 class KillPointsStaticVolume : public KillPointsTest {};
 class KillPointsLaterCalls : public KillPointsTest {};
-class KillPointsHeaderRestore : public KillPointsTest {};
+class KillPointsHeaderRestore : public KillPointsTest {
+ protected:
+  std::string Header() const {
+    return fmt::format("{}{} --state-dir={} --backend=loop:{} --worker={} header ", Preload(),
+                       TheSetup().driver, path("state"), path("backend"), path("worker"));
+  }
+  std::string Saved(const Volume& volume) const { return path("saved-" + volume.id); }
+  std::string Kept() const { return path(fmt::format("kept-{}", restores_)); }
+  void Save(const Volume& volume) { MustRun(Header() + "save " + volume.id + " " + Saved(volume)); }
+  void Damage(const Volume& volume) const {
+    MustRun("dd if=/dev/urandom of=" + ImageOf(volume) +
+            " bs=4096 count=8 conv=notrunc status=none");
+  }
+  // What it replaces is kept in a new file each time, as it wants.
+  grpc::Status Restore(const Volume& volume) {
+    ++restores_;
+    const ShellResult result =
+        Shell(fmt::format("{} restore {} {} --key-file {} --keep {}", Header(), volume.id,
+                          Saved(volume), KeyFile(volume.secrets.at("CRYPTO_KEY_VALUE")), Kept()));
+    return result.status == 0 ? grpc::Status::OK
+                              : grpc::Status(grpc::StatusCode::UNKNOWN, result.output);
+  }
+
+ private:
+  int restores_ = 0;
+};
 class KillPointsRotation : public KillPointsTest {
  protected:
   bool Opens(const Volume& volume, const std::string& key) {
@@ -57,20 +82,24 @@ TEST_F(KillPointsFirstStage, OfAVolumeOfOurs) {
 // The same on a device that belongs to somebody else, with the intent on the device.
 TEST_F(KillPointsStaticVolume, FirstStage) {
   int number = 0;
-  Volume volume;
-  std::string image;
-  Walk(
-      [&] {
-        const std::string name = fmt::format("disk-{}", ++number);
-        image = path(name + ".img");
-        volume = StaticVolume(NewDevice(32 * kMiB, name), "static-" + name);
-      },
-      [&] { return Stage(volume); },
-      [&] {
-        ExpectUsable(volume);
-        MustRun("losetup -d " + volume.context.at("device"));
-        std::filesystem::remove(image);
-      });
+  for (const std::string& filesystem : Filesystems()) {
+    Volume volume;
+    std::string image;
+    Walk(
+        [&] {
+          const std::string name = fmt::format("disk-{}", ++number);
+          image = path(name + ".img");
+          const int64_t bytes = 16 * kMiB + SizeFor(filesystem);  // the header is on it too
+          volume = StaticVolume(NewDevice(bytes, name), "static-" + name);
+          volume.filesystem = filesystem;
+        },
+        [&] { return Stage(volume); },
+        [&] {
+          ExpectUsable(volume);
+          MustRun("losetup -d " + volume.context.at("device"));
+          std::filesystem::remove(image);
+        });
+  }
 }
 
 // A stage of a volume with data.
@@ -103,62 +132,52 @@ TEST_F(KillPointsLaterCalls, Unstage) {
 // At each moment one of the two keys in the Secret opens the volume, and in the end the current one
 // alone.
 TEST_F(KillPointsRotation, AtStage) {
-  Volume volume = WithData();
-  std::string current = volume.secrets.at("CRYPTO_KEY_VALUE");
-  std::string previous;
-  int number = 0;
-  Walk(
-      [&] {
-        previous = current;
-        current = fmt::format("key {}", ++number);
-        volume.secrets = QuickSecret(current);
-        volume.secrets["CRYPTO_KEY_PREVIOUS_VALUE"] = previous;
-      },
-      [&] { return Stage(volume); },
-      [&] {
-        ExpectData(volume);
-        ASSERT_CODE(OK, Unstage(volume));
-        // One that is mounted already is not unlocked again: the next stage finishes the rotation.
-        ExpectKept(volume);
-        EXPECT_TRUE(Opens(volume, current));
-        EXPECT_FALSE(Opens(volume, previous));
-      });
+  for (const std::string& filesystem : Filesystems()) {
+    Volume volume = WithData(filesystem);
+    std::string current = volume.secrets.at("CRYPTO_KEY_VALUE");
+    std::string previous;
+    int number = 0;
+    Walk(
+        [&] {
+          previous = current;
+          current = fmt::format("key {}", ++number);
+          volume.secrets = QuickSecret(current);
+          volume.secrets["CRYPTO_KEY_PREVIOUS_VALUE"] = previous;
+        },
+        [&] { return Stage(volume); },
+        [&] {
+          ExpectData(volume);
+          ASSERT_CODE(OK, Unstage(volume));
+          // One that is mounted already is not unlocked again: the next stage finishes the rotation.
+          ExpectKept(volume);
+          EXPECT_TRUE(Opens(volume, current));
+          EXPECT_FALSE(Opens(volume, previous));
+        });
+  }
 }
 
 // A delete that was cut short is repeated; nothing of the volume is left.
 TEST_F(KillPointsLaterCalls, Delete) {
-  Volume volume;
-  Walk([&] { volume = WithData(); }, [&] { return DriverTest::Delete(volume); },
-       [&] {
-         EXPECT_EQ("", MustRun(fmt::format("find {} -name '{}*'", path("backend"), volume.id)));
-       });
+  for (const std::string& filesystem : Filesystems()) {
+    Volume volume;
+    Walk([&] { volume = WithData(filesystem); }, [&] { return DriverTest::Delete(volume); },
+         [&] {
+           EXPECT_EQ("", MustRun(fmt::format("find {} -name '{}*'", path("backend"), volume.id)));
+         });
+  }
 }
 
 // A restore that was cut short is repeated.
 TEST_F(KillPointsHeaderRestore, OfADamagedHeader) {
-  const Volume volume = WithData();
-  const std::string command =
-      fmt::format("{}{} --state-dir={} --backend=loop:{} --worker={} header ", Preload(),
-                  TheSetup().driver, path("state"), path("backend"), path("worker"));
-  MustRun(command + "save " + volume.id + " " + path("saved"));
-  const std::string key = KeyFile(volume.secrets.at("CRYPTO_KEY_VALUE"));
-  int number = 0;
-  Walk(
-      [&] {
-        MustRun("dd if=/dev/urandom of=" + ImageOf(volume) +
-                " bs=4096 count=8 conv=notrunc status=none");
-      },
-      [&] {
-        const ShellResult result =
-            Shell(fmt::format("{} restore {} {} --key-file {} --keep {}", command, volume.id,
-                              path("saved"), key, path(fmt::format("kept-{}", ++number))));
-        return result.status == 0 ? grpc::Status::OK
-                                  : grpc::Status(grpc::StatusCode::UNKNOWN, result.output);
-      },
-      [&] {
-        std::filesystem::remove(path(fmt::format("kept-{}", number)));
-        ExpectKept(volume);
-      });
+  for (const std::string& filesystem : Filesystems()) {
+    const Volume volume = WithData(filesystem);
+    Save(volume);
+    Walk([&] { Damage(volume); }, [&] { return Restore(volume); },
+         [&] {
+           std::filesystem::remove(Kept());
+           ExpectKept(volume);
+         });
+  }
 }
 
 // mkfs is killed too, at a sample of its writes or at all of them, and the driver with it: what it
