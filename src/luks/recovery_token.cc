@@ -41,6 +41,13 @@ std::optional<RecoveryToken> Parse(int id, std::string_view text, const Header& 
   return RecoveryToken{id, *keyslot, *std::move(age_file)};
 }
 
+bool IsLeftover(std::string_view text) {
+  const absl::StatusOr<Json> json = ParseStrictJson(text);
+  if (!json.ok() || FindString(*json, "type") != kRecoveryTokenType) return false;
+  const Json* names = FindArray(*json, "keyslots");
+  return FindNumber(*json, "version") == kVersion && names != nullptr && names->empty();
+}
+
 }  // namespace
 
 std::string SerializeRecoveryToken(int keyslot, const std::string& age_file) {
@@ -55,6 +62,14 @@ std::vector<RecoveryToken> FindRecoveryTokens(const Header& header) {
   std::vector<RecoveryToken> found;
   for (const auto& [id, text] : header.tokens) {
     if (auto token = Parse(id, text, header)) found.push_back(*std::move(token));
+  }
+  return found;
+}
+
+std::vector<int> FindLeftoverRecoveryTokens(const Header& header) {
+  std::vector<int> found;
+  for (const auto& [id, text] : header.tokens) {
+    if (IsLeftover(text)) found.push_back(id);
   }
   return found;
 }

@@ -33,6 +33,10 @@ std::string SerializeRecoveryToken(int keyslot, const std::string& age_file);
 // recipients was cut short.
 std::vector<RecoveryToken> FindRecoveryTokens(const Header& header);
 
+// The ids of those that lost their keyslot: a change of recipients was cut short after it had destroyed the
+// keyslot. They open nothing, and take room.
+std::vector<int> FindLeftoverRecoveryTokens(const Header& header);
+
 // Whether one of them is for this keyslot.
 bool IsRecoveryKeyslot(const std::vector<RecoveryToken>& tokens, int keyslot);
 

@@ -48,6 +48,7 @@ class LuksSession {
   absl::StatusOr<int> AddKeyslotWith(const crypt_pbkdf_type& pbkdf, const SecretBytes& passphrase);
   absl::Status AddRecovery(const std::vector<std::string>& recipients);
   absl::Status RemoveRecovery(const luks::RecoveryToken& token);
+  absl::Status RemoveToken(int id);
   absl::StatusOr<std::vector<uint8_t>> ImageOnDevice();
   absl::Status InspectHeader(int fd, volume::Inspection& inspection);
   absl::Status CheckStillFree(bool may_be_torn);

@@ -98,9 +98,14 @@ absl::Status LuksSession::SetRecovery(const std::vector<std::string>& recipients
   if (copy_.has_value() && copy_->header.version != 2) {
     return FailedPrecondition("{} is LUKS1, which has no place for a recovery key", path_);
   }
-  const std::vector<luks::RecoveryToken> old = copy_.has_value()
-                                                   ? luks::FindRecoveryTokens(copy_->header)
-                                                   : std::vector<luks::RecoveryToken>();
+  std::vector<luks::RecoveryToken> old;
+  std::vector<int> leftovers;
+  if (copy_.has_value()) {
+    old = luks::FindRecoveryTokens(copy_->header);
+    leftovers = luks::FindLeftoverRecoveryTokens(copy_->header);
+  }
+  // First: they take the room that the new one needs.
+  for (const int id : leftovers) CV_RETURN_IF_ERROR(RemoveToken(id));
   if (!recipients.empty()) CV_RETURN_IF_ERROR(AddRecovery(recipients));
   // Only now: until the new one is proven, the old one stays.
   for (const luks::RecoveryToken& token : old) CV_RETURN_IF_ERROR(RemoveRecovery(token));
@@ -123,9 +128,13 @@ absl::Status LuksSession::AddRecovery(const std::vector<std::string>& recipients
 
 absl::Status LuksSession::RemoveRecovery(const luks::RecoveryToken& token) {
   CV_RETURN_IF_ERROR(DestroyKeyslot(token.keyslot));
+  return RemoveToken(token.id);
+}
+
+absl::Status LuksSession::RemoveToken(int id) {
   CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
-  CV_RETURN_IF_ERROR(CryptStatus(crypt_token_json_set(device.get(), token.id, nullptr),
-                                 fmt::format("remove token {} of {}", token.id, path_)));
+  CV_RETURN_IF_ERROR(CryptStatus(crypt_token_json_set(device.get(), id, nullptr),
+                                 fmt::format("remove token {} of {}", id, path_)));
   return ReadHeaderAgain();
 }
 

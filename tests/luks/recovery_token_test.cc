@@ -66,5 +66,18 @@ TEST(RecoveryToken, IgnoresWhatIsNone) {
   }
 }
 
+// Left over is one of ours that names no keyslot: none that works, none of others, none of a version to come.
+TEST(RecoveryToken, LeftoversAreFound) {
+  Json leftover = Json::parse(SerializeRecoveryToken(1, kAgeFile));
+  leftover["keyslots"] = Json::array();
+  Json later = leftover;
+  later["version"] = 2;
+  EXPECT_THAT(FindLeftoverRecoveryTokens(WithTokens({{0, R"({"type":"clevis","keyslots":[]})"},
+                                                     {1, later.dump()},
+                                                     {2, SerializeRecoveryToken(1, kAgeFile)},
+                                                     {3, leftover.dump()}})),
+              ElementsAre(3));
+}
+
 }  // namespace
 }  // namespace cryptvol::luks

@@ -28,6 +28,10 @@ class Recovery : public MaintenanceTest {
                     "age -d -i {} -o {}",
                     ImageOf(volume), path(identity), path("passphrase")));
   }
+  int RecoveryTokens(const Volume& volume) const {
+    return std::stoi(
+        MustRun("cryptsetup luksDump " + ImageOf(volume) + " | grep -c cryptvol-recovery || true"));
+  }
   // A loop device of a copy of the volume's image: what a stolen disk or a block-level backup is.
   std::string CopyOf(const Volume& volume) {
     MustRun("cp --sparse=always " + ImageOf(volume) + " " + path("copy.img"));
@@ -117,6 +121,20 @@ TEST_F(Recovery, RecipientsAreReplaced) {
   const auto header = nlohmann::json::parse(MustDo("key list --json " + volume.id));
   EXPECT_EQ(2, header["keyslots"].size());
   ExpectKept(volume);
+}
+
+// What a change of recipients that was cut short has left, a token without its keyslot, goes with the next
+// one: a header has little room.
+TEST_F(Recovery, ATokenWithoutItsKeyslotIsRemoved) {
+  const Volume volume = Recoverable(NewIdentity("old"));
+  const std::string key = KeyFile("the key");
+  MustRun("cryptsetup luksKillSlot --batch-mode --key-file " + key + " " + ImageOf(volume) + " 1");
+  EXPECT_EQ(1, RecoveryTokens(volume));
+  MustDo(fmt::format("key set-recovery {} --key-file {} --recipient {}", volume.id, key,
+                     NewIdentity("new")));
+  EXPECT_EQ(1, RecoveryTokens(volume));
+  MustDo("recover " + CopyOf(volume) + " -i " + path("new") + " --open cvtest-recovered");
+  EXPECT_EQ("kept", KeptIn("/dev/mapper/cvtest-recovered"));
 }
 
 // Rotation leaves the recovery keyslot, and does not try old keys on it.
