@@ -43,6 +43,30 @@ class PowerLoss : public RefusalTest {
   // A static volume; `device` leads to what is recorded, and to what is replayed later.
   Volume TheVolume() { return StaticVolume(path("device")); }
 
+  // A new age identity in a file; its recipient.
+  std::string NewIdentity(const std::string& name) {
+    MustRun("age-keygen -o " + path(name) + " 2>/dev/null");
+    return MustRun("age-keygen -y " + path(name));
+  }
+  // cryptvol-csi with this node's state.
+  ShellResult Command(const std::string& command) {
+    return Shell(fmt::format("{} --state-dir={} {}", TheSetup().driver, path("state"), command));
+  }
+  bool Recovers(const std::string& identity) {
+    const ShellResult result = Command(
+        fmt::format("recover {} -i {} --open cvtest-recovered --read-only", loop_, path(identity)));
+    if (result.status == 0) MustRun("cryptsetup close cvtest-recovered");
+    return result.status == 0;
+  }
+  ShellResult SetRecovery(const Volume& volume, const std::string& recipient) {
+    return Command(fmt::format("key set-recovery {} --device={} --key-file {} --recipient {}",
+                               volume.id, volume.context.at("device"), path("key"), recipient));
+  }
+  int RecoveryTokens() const {
+    return std::stoi(
+        MustRun("cryptsetup luksDump " + loop_ + " | grep -c cryptvol-recovery || true"));
+  }
+
   // Everything that is written to the disk from now on.
   void StartRecording() {
     disk_ = NewDevice(bytes_, "disk");
@@ -81,11 +105,11 @@ class PowerLoss : public RefusalTest {
   }
 
   // A sample of them, or all.
-  std::vector<Moment> Choose(std::vector<Moment> moments) {
+  std::vector<Moment> Choose(std::vector<Moment> moments, size_t sample = kSample) {
     const size_t all = moments.size();
-    if (!TheSetup().everything && all > kSample) {
+    if (!TheSetup().everything && all > sample) {
       std::ranges::shuffle(moments, random_);
-      moments.resize(kSample);
+      moments.resize(sample);
     }
     fmt::print("{} moments of {}\n", moments.size(), all);
     return moments;
@@ -148,9 +172,11 @@ class PowerLoss : public RefusalTest {
   std::map<std::string, int> refusals_;
 };
 
-// The first stage, mkfs and what a pod wrote then and synced.
+// The first stage, mkfs and what a pod wrote then and synced. With the volume goes its recovery keyslot:
+// whenever a stage succeeds, that is whole.
 TEST_F(PowerLoss, DuringTheFirstStage) {
-  const Volume volume = TheVolume();
+  Volume volume = TheVolume();
+  volume.context["recoveryRecipients"] = NewIdentity("id");
   StartRecording();
   ASSERT_CODE(OK, Stage(volume));
   Mark("staged");
@@ -180,13 +206,22 @@ TEST_F(PowerLoss, DuringTheFirstStage) {
   std::vector<Moment> moments = Moments(0, cleared + 1, false);
   const std::vector<Moment> recorded = Moments(ready, staged + 1, true);
   moments.insert(moments.end(), recorded.begin(), recorded.end());
-  Visit(Choose(std::move(moments)), [&] { ExpectMadeOrRefused(volume, path("replay.img")); });
+  Visit(Choose(std::move(moments)), [&] {
+    const int made = made_;
+    ExpectMadeOrRefused(volume, path("replay.img"));
+    if (made_ > made) {
+      EXPECT_TRUE(Recovers("id"));
+    }
+  });
   fmt::print("never staged: {} made\n", made_);
   for (const auto& [message, count] : refusals_) fmt::print("{:4} refused: {}\n", count, message);
   if (HasFailure()) return;
 
   const size_t written = log_->FindMark("written");
-  Visit(Choose(Moments(written, writes.size(), true)), [&] { ExpectKept(volume); });
+  Visit(Choose(Moments(written, writes.size(), true)), [&] {
+    ExpectKept(volume);
+    EXPECT_TRUE(Recovers("id"));
+  });
 }
 
 // The rotation of a volume with data: at each moment one of the two keys opens it.
@@ -206,6 +241,36 @@ TEST_F(PowerLoss, DuringARotation) {
   record_ = ReadFile(record_file_);
   Visit(Choose(Moments(log_->FindMark("old"), log_->writes().size() + 1, true)),
         [&] { ExpectKept(volume); });
+}
+
+// Other recipients for the recovery keyslot of a volume with data: at each moment its key opens the volume,
+// the old identity or the new one does, and the command, repeated, leaves the new one alone.
+TEST_F(PowerLoss, WhileRecipientsAreReplaced) {
+  Volume volume = TheVolume();
+  volume.context["recoveryRecipients"] = NewIdentity("old");
+  const std::string recipient = NewIdentity("new");
+  WriteFile(path("key"), volume.secrets.at("CRYPTO_KEY_VALUE"));
+  StartRecording();
+  ASSERT_CODE(OK, Stage(volume));
+  WriteFile(volume.staging + "/file", "kept");
+  ASSERT_CODE(OK, Unstage(volume));
+  Mark("old");
+  const ShellResult replaced = SetRecovery(volume, recipient);
+  ASSERT_EQ(0, replaced.status) << replaced.output;
+  StopRecording();
+  record_file_ = RecordFile();
+  record_ = ReadFile(record_file_);
+  const auto moments = Moments(log_->FindMark("old"), log_->writes().size() + 1, true);
+  Visit(Choose(moments, kSample / 2), [&] {
+    EXPECT_TRUE(Recovers("old") || Recovers("new"));
+    ExpectKept(volume);
+    const ShellResult repeated = SetRecovery(volume, recipient);
+    EXPECT_EQ(0, repeated.status) << repeated.output;
+    EXPECT_TRUE(Recovers("new"));
+    EXPECT_FALSE(Recovers("old"));
+    EXPECT_EQ(1, RecoveryTokens());
+    ExpectKept(volume);
+  });
 }
 
 // The loop backend's directory lies on the disk that is recorded: its images, and what it has on record of
