@@ -36,7 +36,7 @@ struct Setup {
   bool everything = false;  // walk through all there is, not a sample of it
   int stride = 1;           // die at one in so many kill points
   uint64_t seed = 0;        // of what is random; a new one for each run unless given
-  int seconds = 120;        // how long what has no end of its own goes on
+  int seconds = 600;        // how long what has no end of its own goes on
 };
 Setup& TheSetup();
 

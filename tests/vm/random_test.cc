@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <future>
@@ -31,7 +32,8 @@ struct Model {
   std::set<std::string> targets;
   std::optional<std::string> content;  // of its file; none: not written since it was made
   int key = 0;                         // the number of the key in the Secret
-  int calls = 0;
+  int newest = 0;                      // the highest that there was
+  bool recoverable = false;            // made with a recovery keyslot
 };
 
 class Random : public DriverTest {
@@ -40,6 +42,8 @@ class Random : public DriverTest {
     DriverTest::SetUp();
     std::printf("seed %lu, %d seconds\n", TheSetup().seed, TheSetup().seconds);
     dice_.seed(TheSetup().seed);
+    MustRun("age-keygen -o " + path("identity") + " 2>/dev/null");
+    recipient_ = MustRun("age-keygen -y " + path("identity"));
     for (const char* id : {"ext4", "xfs", "block", "plain"}) Add(id);
     AddStatic();
   }
@@ -50,6 +54,7 @@ class Random : public DriverTest {
     model.volume.block = kind == "block";
     model.volume.filesystem = kind == "xfs" ? "xfs" : "ext4";
     if (kind == "plain") model.volume.context = {{"encrypted", "false"}};
+    if (kind == "xfs" || kind == "block") MakeRecoverable(model);
     SetKey(model, 0);
     models_.push_back(model);
   }
@@ -62,19 +67,26 @@ class Random : public DriverTest {
     Model model;
     model.volume = StaticVolume("/dev/mapper/cvtest-random", "static-ext4");
     model.is_static = model.exists = true;
+    MakeRecoverable(model);
     SetKey(model, 0);
     models_.push_back(model);
   }
-  // The Secret with that key, and those before it: a kill can put the rotation off to a later stage.
+  void MakeRecoverable(Model& model) const {
+    model.recoverable = true;
+    model.volume.context["recoveryRecipients"] = recipient_;
+  }
+  // The Secret with that key, and all others that there were: a kill can put the rotation off to a later stage.
   static void SetKey(Model& model, int key) {
     model.key = key;
+    model.newest = key == 0 && !model.content.has_value() ? 0 : std::max(model.newest, key);
     if (model.volume.context.at("encrypted") != "true") return;
     model.volume.secrets = QuickSecret(KeyOf(model, key));
     model.volume.secrets["CRYPTO_KEY_ID"] = std::to_string(key);
-    std::string name = "CRYPTO_KEY_PREVIOUS_VALUE";
-    for (int i = key - 1; i >= 0; --i) {
-      model.volume.secrets[name] = KeyOf(model, i);
-      name = fmt::format("CRYPTO_KEY_PREVIOUS_VALUE_{}", key - i + 1);
+    int previous = 0;
+    for (int i = model.newest; i >= 0; --i) {
+      if (i == key) continue;
+      const std::string number = ++previous == 1 ? "" : fmt::format("_{}", previous);
+      model.volume.secrets["CRYPTO_KEY_PREVIOUS_VALUE" + number] = KeyOf(model, i);
     }
   }
   static std::string KeyOf(const Model& model, int key) {
@@ -189,17 +201,54 @@ class Random : public DriverTest {
     }
   }
   void DoWrongKey(Model& model) {
-    if (!model.exists || model.staged || !IsEncrypted(model) || !model.content.has_value()) return;
+    if (!IsAtRest(model) || !IsEncrypted(model)) return;
     Volume stranger = model.volume;
     stranger.secrets = QuickSecret("a wrong key");
     Expect("stage with a wrong key", StatusCode::UNAUTHENTICATED,
            Arrive([&] { return Stage(stranger); }));
   }
-  // The next stage has another key in the Secret.
+  // With data, and unstaged.
+  static bool IsAtRest(const Model& model) {
+    return model.exists && !model.staged && model.content.has_value();
+  }
+  // The next stage has another key in the Secret: a new one, or an old one again.
   void DoRotate(Model& model) {
-    if (!model.exists || model.staged || !IsEncrypted(model) || !model.content.has_value()) return;
-    SetKey(model, model.key + 1);
+    if (!IsAtRest(model) || !IsEncrypted(model)) return;
+    const bool back = model.newest > 0 && Roll(2) == 0;
+    SetKey(model, back ? (model.key + model.newest) % (model.newest + 1) : model.newest + 1);
+    note_ += fmt::format(" to {}", model.key);
     DoStage(model);
+  }
+  // Looked at in trouble: the data is there, and the image stays the same.
+  void DoRescue(Model& model) {
+    if (!IsAtRest(model)) return;
+    Volume rescued = model.volume;
+    rescued.context["rescue"] = "true";
+    const std::string before = model.is_static ? "" : Digest(ImageOf(rescued));
+    Expect("rescue", StatusCode::OK, Arrive([&] { return Stage(rescued); }));
+    EXPECT_EQ(*model.content, ContentOf(model));
+    Expect("unstage after rescue", StatusCode::OK, Arrive([&] { return Unstage(rescued); }));
+    if (!model.is_static) {
+      EXPECT_EQ(before, Digest(ImageOf(rescued))) << "rescue wrote";
+    }
+  }
+  // Without its Secret, with the identity.
+  void DoRecover(Model& model) {
+    if (!IsAtRest(model) || !model.recoverable) return;
+    const std::string device =
+        model.is_static ? model.volume.context.at("device")
+                        : MustRun("losetup --read-only --find --show " + ImageOf(model.volume));
+    Expect("recover", StatusCode::OK, Repeat([&] { return Recover(device); }));
+    Shell("cryptsetup close cvtest-recovered");
+    if (!model.is_static) MustRun("losetup --detach " + device);
+  }
+  grpc::Status Recover(const std::string& device) {
+    const ShellResult result =
+        Shell(fmt::format("{} --state-dir={} recover {} -i {} --open cvtest-recovered --read-only",
+                          TheSetup().driver, path("state"), device, path("identity")));
+    if (result.status == 0) return grpc::Status::OK;
+    const bool busy = result.output.find("at work on it") != std::string::npos;
+    return grpc::Status(busy ? StatusCode::ABORTED : StatusCode::UNKNOWN, result.output);
   }
   // The device answers nothing but errors for the length of one call.
   void DoFault(Model& model) {
@@ -241,10 +290,10 @@ class Random : public DriverTest {
         {"unpublish", &Random::DoUnpublish}, {"unpublish", &Random::DoUnpublish},
         {"unstage", &Random::DoUnstage},     {"unstage", &Random::DoUnstage},
         {"rotate", &Random::DoRotate},       {"wrong key", &Random::DoWrongKey},
+        {"rescue", &Random::DoRescue},       {"recover", &Random::DoRecover},
         {"fault", &Random::DoFault},         {"delete", &Random::DoDelete}};
     const auto& [name, action] = kActions[Roll(std::size(kActions))];
     note_.clear();
-    ++model.calls;
     trace_ += fmt::format("{}: {}", model.volume.id, name);
     (this->*action)(model);
     trace_ += note_ + "\n";
@@ -252,6 +301,7 @@ class Random : public DriverTest {
 
   std::mt19937_64 dice_;
   std::vector<Model> models_;
+  std::string recipient_;  // of who can open some of the volumes without their Secrets
   std::string sectors_;
   std::string linear_;
   std::string note_;
