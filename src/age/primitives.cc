@@ -5,7 +5,6 @@
 #include <openssl/err.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
-#include <openssl/rand.h>
 
 #include <algorithm>
 
@@ -69,17 +68,6 @@ absl::Status OpenSslError(std::string_view attempt) {
   ::ERR_error_string_n(error, text.data(), text.size());
   ::ERR_clear_error();
   return Internal("{}: OpenSSL failed ({})", attempt, error == 0 ? "no reason given" : text.data());
-}
-
-absl::Status FillRandom(MutableBytes out) {
-  if (::RAND_priv_bytes(out.data(), Length(out)) != 1) return OpenSslError("get random bytes");
-  return absl::OkStatus();
-}
-
-absl::StatusOr<SecretBytes> RandomSecret(size_t size) {
-  CV_ASSIGN_OR_RETURN(SecretBytes secret, SecretBytes::Allocate(size));
-  CV_RETURN_IF_ERROR(FillRandom(secret.span()));
-  return secret;
 }
 
 absl::StatusOr<SecretBytes> HkdfSha256(Bytes key, Bytes salt, std::string_view info) {

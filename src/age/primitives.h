@@ -14,7 +14,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/bytes.h"
 #include "base/c_handle.h"
+#include "base/random.h"
 #include "base/secret_bytes.h"
 
 namespace cryptvol::age {
@@ -27,16 +29,6 @@ inline constexpr size_t kTagBytes = 16;
 using AeadNonce = std::array<uint8_t, 12>;
 using PublicKey = std::array<uint8_t, kKeyBytes>;
 using Mac = std::array<uint8_t, 32>;
-
-inline Bytes AsBytes(std::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-inline std::string_view AsText(Bytes bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-absl::Status FillRandom(MutableBytes out);
-absl::StatusOr<SecretBytes> RandomSecret(size_t size);
 
 // What OpenSSL says about its last failure on this thread, as an INTERNAL error of `attempt`.
 absl::Status OpenSslError(std::string_view attempt);

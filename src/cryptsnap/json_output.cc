@@ -7,7 +7,7 @@ namespace cryptvol::cryptsnap {
 
 absl::Status PrintText(std::string_view text) {
   Output output("-", 0600);
-  return output.Write(age::AsBytes(text));
+  return output.Write(AsBytes(text));
 }
 
 absl::Status PrintJson(const Json& json) {

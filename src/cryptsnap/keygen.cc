@@ -128,7 +128,7 @@ absl::Status PrintRecipients(const KeygenOptions& options) {
     text += native->recipient().text() + "\n";
   }
   Output output(options.output, 0666);
-  CV_RETURN_IF_ERROR(output.Write(age::AsBytes(text)));
+  CV_RETURN_IF_ERROR(output.Write(AsBytes(text)));
   return output.Commit();
 }
 

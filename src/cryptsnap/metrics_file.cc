@@ -61,7 +61,7 @@ absl::Status WriteMetrics(const std::string& path, const SaveMetrics& metrics) {
   const auto before = ReadSmallFile(path);
   Output output(path, 0644);
   const std::string text = MetricsText(metrics, before.ok() ? *before : "");
-  CV_RETURN_IF_ERROR(output.Write(age::AsBytes(text)));
+  CV_RETURN_IF_ERROR(output.Write(AsBytes(text)));
   return output.Commit();
 }
 

@@ -4,16 +4,16 @@
 #include <array>
 #include <vector>
 
+#include "base/sha256.h"
 #include "base/status.h"
-#include "etcd/sha256.h"
 
 namespace cryptvol::etcd {
 namespace {
 
 constexpr uint64_t kBytesAtOnce = uint64_t{1} << 20;
 
-absl::StatusOr<Sha256::Digest> DigestOf(RangeSource& source, uint64_t bytes) {
-  Sha256 hash;
+absl::StatusOr<Sha256Digest> DigestOf(RangeSource& source, uint64_t bytes) {
+  Sha256Stream hash;
   std::vector<uint8_t> buffer(std::min(bytes, kBytesAtOnce));
   for (uint64_t offset = 0; offset < bytes; offset += buffer.size()) {
     buffer.resize(std::min(bytes - offset, kBytesAtOnce));
@@ -46,9 +46,9 @@ absl::Status CheckDigest(RangeSource& snapshot) {
         "check the snapshot: it ends without a SHA-256: it was copied from a data directory, not "
         "taken with `snapshot save`");
   }
-  Sha256::Digest expected;
+  Sha256Digest expected;
   CV_RETURN_IF_ERROR(snapshot.ReadAt(layout.database_bytes, expected));
-  CV_ASSIGN_OR_RETURN(const Sha256::Digest found, DigestOf(snapshot, layout.database_bytes));
+  CV_ASSIGN_OR_RETURN(const Sha256Digest found, DigestOf(snapshot, layout.database_bytes));
   if (found == expected) return absl::OkStatus();
   return MakeStatus(absl::StatusCode::kDataLoss,
                     "check the snapshot: its SHA-256 does not match: it was changed after etcd "

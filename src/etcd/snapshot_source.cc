@@ -11,9 +11,9 @@
 
 #include "base/deadline.h"
 #include "base/secret_bytes.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "etcd/foreign.h"
-#include "etcd/sha256.h"
 #include "etcd/snapshot_file.h"
 #include "proto/etcd.grpc.pb.h"
 
@@ -166,7 +166,7 @@ class Source : public SnapshotSource {
                     "the server sent no SHA-256 after the database, so nobody can tell whether it "
                     "is whole; upgrade etcd");
     }
-    const Sha256::Digest digest = hash_.Finish();
+    const Sha256Digest digest = hash_.Finish();
     const std::string_view sent = std::string_view(held_).substr(held_.size() - kDigestBytes);
     if (std::memcmp(sent.data(), digest.data(), digest.size()) == 0) return absl::OkStatus();
     return Failed(absl::StatusCode::kDataLoss,
@@ -211,7 +211,7 @@ class Source : public SnapshotSource {
   bool ended_ = false;
   uint64_t database_bytes_ = 0;
   std::string version_;
-  Sha256 hash_;
+  Sha256Stream hash_;
   uint64_t hashed_ = 0;
   uint64_t received_ = 0;
   std::string held_;  // the last message, and of those before what may be the digest

@@ -17,8 +17,6 @@
 namespace cryptvol::minisign {
 namespace {
 
-using age::AsBytes;
-using age::AsText;
 using age::Bytes;
 
 // Public key:
@@ -132,8 +130,8 @@ std::string KeyIdText(const KeyId& id) {
 
 absl::StatusOr<SecretKey> GenerateKey() {
   SecretKey key;
-  CV_RETURN_IF_ERROR(age::FillRandom(key.id));
-  CV_ASSIGN_OR_RETURN(key.seed, age::RandomSecret(32));
+  CV_RETURN_IF_ERROR(FillRandom(key.id));
+  CV_ASSIGN_OR_RETURN(key.seed, RandomSecret(32));
   key.public_key.id = key.id;
   CV_ASSIGN_OR_RETURN(key.public_key.key, Ed25519Public(key.seed));
   return key;

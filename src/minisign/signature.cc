@@ -46,7 +46,7 @@ absl::Status ParseSigned(std::string_view line, Signature& signature) {
   if (!bytes || bytes->size() != kSignatureBytes) {
     return Malformed("its second line is not a signature");
   }
-  const std::string_view algorithm = age::AsText(*bytes).substr(0, 2);
+  const std::string_view algorithm = AsText(*bytes).substr(0, 2);
   if (algorithm == kLegacy) {
     return InvalidArgument(
         "a legacy minisign signature, over the file and not its hash: such a one can be passed off "
@@ -85,7 +85,7 @@ absl::StatusOr<Signature> ParseSignature(std::string_view text) {
 }
 
 std::string SerializeSignature(const Signature& signature) {
-  const std::vector<uint8_t> head = Joined(age::AsBytes(kPrehashed), signature.key_id);
+  const std::vector<uint8_t> head = Joined(AsBytes(kPrehashed), signature.key_id);
   return fmt::format("{}{}\n{}\n{}{}\n{}\n", kUntrusted, signature.untrusted_comment,
                      age::EncodePaddedBase64(Joined(head, signature.of_digest)), kTrusted,
                      signature.trusted_comment, age::EncodePaddedBase64(signature.of_comment));
@@ -102,7 +102,7 @@ absl::StatusOr<Signature> Sign(const SecretKey& key, const Digest& digest,
   CV_ASSIGN_OR_RETURN(signature.of_digest, Ed25519Sign(key.seed, digest));
   CV_ASSIGN_OR_RETURN(
       signature.of_comment,
-      Ed25519Sign(key.seed, Joined(signature.of_digest, age::AsBytes(comments.trusted))));
+      Ed25519Sign(key.seed, Joined(signature.of_digest, AsBytes(comments.trusted))));
   return signature;
 }
 
@@ -116,7 +116,7 @@ absl::Status Verify(const PublicKey& key, const Digest& digest, const Signature&
     return MakeStatus(absl::StatusCode::kUnauthenticated,
                       "the signature does not fit: what was signed was altered, or it is forged");
   }
-  const auto with_comment = Joined(signature.of_digest, age::AsBytes(signature.trusted_comment));
+  const auto with_comment = Joined(signature.of_digest, AsBytes(signature.trusted_comment));
   if (!Ed25519Verify(key.key, with_comment, signature.of_comment)) {
     return MakeStatus(absl::StatusCode::kUnauthenticated,
                       "the signature's trusted comment was altered");

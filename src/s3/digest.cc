@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include <array>
 #include <cstdlib>
 
 #include "base/status.h"
@@ -20,30 +21,12 @@ void Require(bool done) {
 
 }  // namespace
 
-Sha256Digest Sha256(std::span<const uint8_t> bytes) {
-  Sha256Digest digest;
-  Require(EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) ==
-          1);
-  return digest;
-}
-
 Sha256Digest HmacSha256(std::span<const uint8_t> key, std::string_view text) {
   Sha256Digest digest;
   const std::span<const uint8_t> data = AsBytes(text);
   Require(HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), data.data(), data.size(),
                digest.data(), nullptr) != nullptr);
   return digest;
-}
-
-std::string Hex(std::span<const uint8_t> bytes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string hex;
-  hex.reserve(2 * bytes.size());
-  for (const uint8_t byte : bytes) {
-    hex += kDigits[byte >> 4];
-    hex += kDigits[byte & 0xf];
-  }
-  return hex;
 }
 
 absl::StatusOr<std::string> ContentMd5(std::span<const uint8_t> bytes) {

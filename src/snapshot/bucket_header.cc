@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <array>
 
-#include "age/primitives.h"
+#include "base/bytes.h"
 #include "base/log.h"
+#include "base/random.h"
+#include "base/sha256.h"
 #include "base/status.h"
-#include "s3/digest.h"
 #include "s3/multipart_writer.h"
 #include "s3/part_sizes.h"
 #include "s3/text.h"
@@ -31,8 +32,8 @@ bool CannotCopy(const absl::Status& status) {
 
 absl::StatusOr<UploadMark> UploadMark::New() {
   std::array<uint8_t, 16> random;
-  CV_RETURN_IF_ERROR(age::FillRandom(random));
-  return UploadMark(s3::Hex(random));
+  CV_RETURN_IF_ERROR(FillRandom(random));
+  return UploadMark(Hex(random));
 }
 
 s3::Metadata UploadMark::metadata() const { return {{kMarkName, value_}}; }
@@ -116,7 +117,7 @@ absl::Status BucketHeader::SendAgain(const NewHeader& header, RangeSource& curre
        .expected_bytes = header.bytes.size() + current.size() - header.old_bytes,
        .part_bytes = options_.part_bytes},
       deadline_);
-  CV_RETURN_IF_ERROR(writer.Write(s3::AsBytes(header.bytes)));
+  CV_RETURN_IF_ERROR(writer.Write(AsBytes(header.bytes)));
   RangeReader rest(current, header.old_bytes, RangeReader::kDefaultReads);
   CV_RETURN_IF_ERROR(CopyStream(rest, writer));
   return writer.Finish({.if_match = options_.etag}).status();

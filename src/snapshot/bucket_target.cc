@@ -4,9 +4,10 @@
 #include <utility>
 
 #include "age/primitives.h"
+#include "base/bytes.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "s3/credentials.h"
-#include "s3/digest.h"
 #include "s3/multipart_writer.h"
 #include "s3/object_range_source.h"
 #include "s3/text.h"
@@ -115,12 +116,12 @@ absl::StatusOr<std::unique_ptr<Target>> OpenBucket(const BucketTarget::Location&
 }
 
 absl::Status BucketTarget::Create(const FileName& name, std::string_view content) {
-  const absl::Status status = client_
-                                  ->PutObject(KeyOf(name), s3::AsBytes(content),
-                                              {.conditions = {.must_not_exist = true},
-                                               .content_sha256 = s3::Sha256(s3::AsBytes(content))},
-                                              RequestDeadline())
-                                  .status();
+  const absl::Status status =
+      client_
+          ->PutObject(KeyOf(name), AsBytes(content),
+                      {.conditions = {.must_not_exist = true}, .content_sha256 = Sha256(content)},
+                      RequestDeadline())
+          .status();
   if (!s3::MaybeOurs(status)) return TargetStatus(status);
   // The content tells: it is signed, or names what no other writer's does.
   const absl::StatusOr<std::string> there = Read(name, content.size());

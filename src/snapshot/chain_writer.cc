@@ -2,9 +2,9 @@
 
 #include <functional>
 
+#include "base/bytes.h"
 #include "base/status.h"
 #include "minisign/signature.h"
-#include "s3/digest.h"
 #include "s3/text.h"
 #include "snapshot/entry_reader.h"
 
@@ -109,7 +109,7 @@ absl::StatusOr<std::string> ChainWriter::CreateManifest(Manifest& draft) {
 }
 
 absl::Status ChainWriter::CreateSignature(const Manifest& manifest, std::string_view text) {
-  CV_ASSIGN_OR_RETURN(const minisign::Digest digest, minisign::Blake2b512(s3::AsBytes(text)));
+  CV_ASSIGN_OR_RETURN(const minisign::Digest digest, minisign::Blake2b512(AsBytes(text)));
   CV_ASSIGN_OR_RETURN(const minisign::Signature signature,
                       minisign::Sign(key_, digest, {.trusted = kTrustedComment}));
   may_be_signed_ = true;

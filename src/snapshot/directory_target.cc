@@ -12,8 +12,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/status.h"
-#include "s3/digest.h"
 #include "snapshot/folder_walk.h"
 #include "snapshot/new_file.h"
 
@@ -164,7 +164,7 @@ absl::StatusOr<UniqueFd> DirectoryTarget::OpenExisting(const FileName& name) con
 absl::Status DirectoryTarget::Create(const FileName& name, std::string_view content) {
   CV_ASSIGN_OR_RETURN(const Place place, PlaceOf(name, /*create=*/true));
   CV_ASSIGN_OR_RETURN(NewFile file, NewFile::Create(place.folder.get(), place.shown));
-  CV_RETURN_IF_ERROR(file.Write(s3::AsBytes(content)));
+  CV_RETURN_IF_ERROR(file.Write(AsBytes(content)));
   return file.Publish(place.leaf);
 }
 
@@ -220,7 +220,7 @@ absl::Status DirectoryTarget::ReplaceHeader(const FileName& name, const NewHeade
   if (file == nullptr) return Internal("replace a header: the payload is of another target");
   CV_RETURN_IF_ERROR(LockCurrent(*file, directory_.get(), name.path()));
   CV_ASSIGN_OR_RETURN(NewFile copy, NewFile::Create(directory_.get(), path_));
-  CV_RETURN_IF_ERROR(copy.Write(s3::AsBytes(header.bytes)));
+  CV_RETURN_IF_ERROR(copy.Write(AsBytes(header.bytes)));
   CV_RETURN_IF_ERROR(AppendRest(*file, header.old_bytes, copy));
   return copy.Replace(name.path());
 }

@@ -2,9 +2,9 @@
 
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/status.h"
 #include "minisign/signature.h"
-#include "s3/digest.h"
 #include "s3/text.h"
 
 namespace cryptvol::snapshot {
@@ -74,7 +74,7 @@ void ParseInto(const std::string& text, const std::string& written_to, Entry& en
 absl::Status CheckSignature(const minisign::PublicKey& key, std::string_view manifest,
                             std::string_view signature) {
   CV_ASSIGN_OR_RETURN(const minisign::Signature parsed, minisign::ParseSignature(signature));
-  CV_ASSIGN_OR_RETURN(const minisign::Digest digest, minisign::Blake2b512(s3::AsBytes(manifest)));
+  CV_ASSIGN_OR_RETURN(const minisign::Digest digest, minisign::Blake2b512(AsBytes(manifest)));
   return minisign::Verify(key, digest, parsed);
 }
 

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "base/stream.h"
-#include "etcd/sha256.h"
 #include "etcd/snapshot_file.h"
 
 namespace cryptvol::snapshot {
@@ -26,7 +26,7 @@ class EtcdTrailerSink : public ByteSink {
 
   // After the last byte: DATA_LOSS when the last 32 are not the SHA-256 of all before.
   absl::Status Check() {
-    const etcd::Sha256::Digest digest = hash_.Finish();
+    const Sha256Digest digest = hash_.Finish();
     if (tail_.size() == digest.size() && std::ranges::equal(tail_, digest)) {
       return absl::OkStatus();
     }
@@ -50,7 +50,7 @@ class EtcdTrailerSink : public ByteSink {
   }
 
   ByteSink* const next_;
-  etcd::Sha256 hash_;
+  Sha256Stream hash_;
   std::vector<uint8_t> tail_;
 };
 

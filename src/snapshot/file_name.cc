@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 
-#include "age/primitives.h"
+#include "base/random.h"
+#include "base/sha256.h"
 #include "base/status.h"
-#include "s3/digest.h"
 
 namespace cryptvol::snapshot {
 namespace {
@@ -66,8 +66,8 @@ bool IsObjectName(std::string_view text) {
 
 absl::StatusOr<std::string> NewObjectName(Timestamp started, std::string_view cluster) {
   std::array<uint8_t, kRandomBytes> random;
-  CV_RETURN_IF_ERROR(age::FillRandom(random));
-  return fmt::format("{}-{}-{}{}", CompactTimestamp(started), cluster, s3::Hex(random), kObjectEnd);
+  CV_RETURN_IF_ERROR(FillRandom(random));
+  return fmt::format("{}-{}-{}{}", CompactTimestamp(started), cluster, Hex(random), kObjectEnd);
 }
 
 FileName FileName::Payload(std::string object) {

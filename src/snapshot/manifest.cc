@@ -1,8 +1,8 @@
 #include "snapshot/manifest.h"
 
+#include "base/sha256.h"
 #include "base/status.h"
 #include "nlohmann/json.hpp"
-#include "s3/digest.h"
 #include "snapshot/manifest_format.h"
 
 namespace cryptvol::snapshot {
@@ -115,6 +115,6 @@ absl::StatusOr<std::string> SerializeManifest(const Manifest& manifest) {
   return text;
 }
 
-std::string Sha256Text(std::string_view bytes) { return s3::Hex(s3::Sha256(s3::AsBytes(bytes))); }
+std::string Sha256Text(std::string_view bytes) { return Hex(Sha256(bytes)); }
 
 }  // namespace cryptvol::snapshot

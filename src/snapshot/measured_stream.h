@@ -9,9 +9,8 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "base/sha256.h"
 #include "base/stream.h"
-#include "etcd/sha256.h"
-#include "s3/digest.h"
 #include "snapshot/progress.h"
 
 namespace cryptvol::snapshot {
@@ -28,11 +27,11 @@ class Measure {
   }
   uint64_t bytes() const { return bytes_; }
   // Once. Hexadecimal, lower case.
-  std::string Sha256() { return s3::Hex(hash_->Finish()); }
+  std::string Sha256() { return Hex(hash_->Finish()); }
 
  private:
   uint64_t bytes_ = 0;
-  std::optional<etcd::Sha256> hash_;
+  std::optional<Sha256Stream> hash_;
 };
 
 // The source and the measure outlive these.

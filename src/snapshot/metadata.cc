@@ -66,7 +66,7 @@ Metadata MetadataOf(const Manifest& manifest) {
 absl::Status CheckMetadata(std::span<const age::Stanza> stanzas, const Manifest& manifest) {
   const auto body = age::MetadataOf(stanzas);
   if (!body.ok() || !body->has_value()) return Differs("are absent, or there twice");
-  const auto metadata = ParseMetadata(age::AsText(**body));
+  const auto metadata = ParseMetadata(AsText(**body));
   if (absl::IsUnimplemented(metadata.status())) return metadata.status();
   if (!metadata.ok()) return Differs("are malformed");
   if (*metadata != MetadataOf(manifest)) return Differs("are not what the manifest says");

@@ -9,9 +9,9 @@
 #include <cstdio>
 #include <utility>
 
-#include "age/primitives.h"
+#include "base/random.h"
+#include "base/sha256.h"
 #include "base/status.h"
-#include "s3/digest.h"
 
 namespace cryptvol::snapshot {
 namespace {
@@ -20,8 +20,8 @@ constexpr mode_t kMode = 0600;
 
 absl::StatusOr<std::string> HiddenName() {
   std::array<uint8_t, 8> random;
-  CV_RETURN_IF_ERROR(age::FillRandom(random));
-  return std::string(kHiddenPrefix) + s3::Hex(random);
+  CV_RETURN_IF_ERROR(FillRandom(random));
+  return std::string(kHiddenPrefix) + Hex(random);
 }
 
 bool HasNoTmpfile(int error) {

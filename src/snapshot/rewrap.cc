@@ -28,7 +28,7 @@ absl::StatusOr<NewHeader> MakeNewHeader(const Payload& payload, const SecretByte
   CV_ASSIGN_OR_RETURN(options.metadata, age::MetadataOf(payload.start().header.stanzas));
   NewHeader header;
   CV_ASSIGN_OR_RETURN(header.bytes, age::MakeHeader(file_key, recipients, options));
-  header.bytes += age::AsText(payload.start().nonce);
+  header.bytes += AsText(payload.start().nonce);
   header.old_bytes = payload.header_bytes();
   return header;
 }

@@ -158,7 +158,7 @@ absl::Status Saver::WritePayload(ByteSource& source) {
   CV_ASSIGN_OR_RETURN(const std::string header, MakeHeader());
   header_bytes_ = header.size() + nonce_.size();
   CV_ASSIGN_OR_RETURN(const auto writer, BeginPayload(header_bytes_));
-  CV_RETURN_IF_ERROR(writer->Write(s3::AsBytes(header)));
+  CV_RETURN_IF_ERROR(writer->Write(AsBytes(header)));
   CV_RETURN_IF_ERROR(Encrypt(source, *writer));
   if (!options_.proofs.sha256.empty()) content_sha256_ = content_.Sha256();
   CV_RETURN_IF_ERROR(CheckProofs());

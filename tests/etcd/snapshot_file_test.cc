@@ -1,6 +1,6 @@
 #include "etcd/snapshot_file.h"
 
-#include "etcd/sha256.h"
+#include "base/sha256.h"
 #include "gtest/gtest.h"
 #include "tests/etcd/testing.h"
 
@@ -12,9 +12,9 @@ using testing::IsOk;
 using testing::MemorySource;
 
 std::vector<uint8_t> WithDigest(std::vector<uint8_t> bytes) {
-  Sha256 hash;
+  Sha256Stream hash;
   hash.Update(bytes);
-  const Sha256::Digest digest = hash.Finish();
+  const Sha256Digest digest = hash.Finish();
   bytes.insert(bytes.end(), digest.begin(), digest.end());
   return bytes;
 }

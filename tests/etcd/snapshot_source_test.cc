@@ -7,8 +7,8 @@
 #include <functional>
 #include <thread>
 
+#include "base/sha256.h"
 #include "etcd/client.h"
-#include "etcd/sha256.h"
 #include "gtest/gtest.h"
 #include "proto/etcd.grpc.pb.h"
 #include "tests/etcd/testing.h"
@@ -39,9 +39,9 @@ std::string Database() {
 }
 
 std::string DigestOf(const std::string& text) {
-  Sha256 hash;
+  Sha256Stream hash;
   hash.Update({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-  const Sha256::Digest digest = hash.Finish();
+  const Sha256Digest digest = hash.Finish();
   return {digest.begin(), digest.end()};
 }
 

@@ -10,8 +10,6 @@
 namespace cryptvol::minisign {
 namespace {
 
-using age::AsBytes;
-using age::AsText;
 using age::testing::Fails;
 using age::testing::IsOk;
 using age::testing::kDataLoss;

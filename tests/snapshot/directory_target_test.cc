@@ -12,7 +12,6 @@
 namespace cryptvol::snapshot {
 namespace {
 
-using age::AsBytes;
 using testing::At;
 using testing::Code;
 using ::testing::ElementsAre;

@@ -180,8 +180,7 @@ TEST(VolumeOptionsTest, RefusesWrongRecoveryRecipients) {
   EXPECT_THAT(error(good + " age1x"), HasSubstr("recoveryRecipients: entry 2 is no age recipient"));
   EXPECT_THAT(error("AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"),
               AllOf(HasSubstr("entry 1 is a secret identity"), Not(HasSubstr("GFPYY"))));
-  EXPECT_THAT(error(age::EncodeBech32("age1example", age::AsBytes("data"))),
-              HasSubstr("no plugins"));
+  EXPECT_THAT(error(age::EncodeBech32("age1example", AsBytes("data"))), HasSubstr("no plugins"));
   EXPECT_THAT(error("# nobody"), HasSubstr("names no age recipient"));
   EXPECT_THAT(ErrorOf({{"recoveryRecipients", good}}), HasSubstr("encrypted: \"true\""));
 }
