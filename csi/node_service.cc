@@ -68,7 +68,11 @@ grpc::Status NodeService::NodePublishVolume(grpc::ServerContext* /*context*/,
     CV_ASSIGN_OR_RETURN(volume::PublishRequest publish,
                         ParsePublish(const_cast<::csi::v1::NodePublishVolumeRequest*>(request)));
     // Repeated for a change of keys: it neither waits for the one that is at work, nor fails.
-    if (node_->IsPublished(publish).value_or(false)) {
+    const auto published = node_->IsPublished(publish);
+    if (absl::IsAborted(published.status()) || absl::IsDeadlineExceeded(published.status())) {
+      return published.status();
+    }
+    if (published.value_or(false)) {
       OfferSecret(publish);
       return absl::OkStatus();
     }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
-#include <filesystem>
 #include <limits>
 #include <string_view>
 
@@ -84,11 +83,6 @@ absl::StatusOr<volume::HeaderEscrow> OpenEscrow(const Options& options) {
     return Annotate(recipients.status(),
                     "--header-escrow-recipients=" + options.header_escrow_recipients);
   }
-  std::error_code error;
-  if (std::filesystem::create_directories(options.header_escrow, error)) {
-    std::filesystem::permissions(options.header_escrow, std::filesystem::perms::owner_all, error);
-  }
-  if (error) return ErrnoStatus(error.value(), "make " + options.header_escrow);
   escrow.directory = options.header_escrow;
   escrow.recipients = *std::move(recipients);
   return escrow;

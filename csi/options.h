@@ -40,8 +40,8 @@ struct Options {
 // INVALID_ARGUMENT, naming the flag and what it takes.
 absl::Status ValidateOptions(Options& options);
 
-// The directory, made if need be, and the recipients, read from their file. INVALID_ARGUMENT names the
-// flag.
+// The directory, which is not touched (it may not answer), and the recipients, read from their file.
+// INVALID_ARGUMENT names the flag.
 absl::StatusOr<volume::HeaderEscrow> OpenEscrow(const Options& options);
 
 // "256MiB", "1GiB", "64Mi", "1000000": binary units only.

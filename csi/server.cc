@@ -126,8 +126,8 @@ absl::Status Serve(const Options& options, const Parts& parts) {
   volume::InspectionGate inspections;
   volume::Environment environment = MakeEnvironment(options, parts, &budget, &telemetry);
   environment.inspections = &inspections;
-  volume::Node node(std::move(environment));
-  volume::Provisioner provisioner(parts.storage, parts.escrow);
+  volume::Node node(environment);
+  volume::Provisioner provisioner(std::move(environment));
   KeyCensus census(&options, &telemetry);
 
   IdentityService identity(

@@ -10,11 +10,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 
 #include "base/c_handle.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "mount/mount_point.h"
 #include "mount/mount_table.h"
 
 namespace cryptvol::mount {
@@ -135,18 +135,9 @@ void ForgetStaleDevice(const std::string& device) {
   ::ioctl(control.get(), BTRFS_IOC_FORGET_DEV, &args);  // fails where nothing is remembered
 }
 
-// As the kernel writes the target into its table: without symbolic links before the last name.
-std::string ResolveParent(const std::string& target) {
-  const auto path = std::filesystem::path(target).lexically_normal();
-  const auto named = path.has_filename() ? path : path.parent_path();
-  std::error_code error;
-  const auto parent = std::filesystem::canonical(named.parent_path(), error);
-  return error ? target : (parent / named.filename()).string();
-}
-
 absl::Status CheckNotMounted(const std::string& target) {
   CV_ASSIGN_OR_RETURN(const std::vector<MountEntry> table, ReadMountTable());
-  if (FindMount(table, ResolveParent(target)) == nullptr) return absl::OkStatus();
+  if (FindMount(table, ResolveMountPoint(target)) == nullptr) return absl::OkStatus();
   return FailedPrecondition(
       "unmount {}: the kernel refuses (EINVAL), though it is mounted; the mount was made in "
       "another mount namespace",

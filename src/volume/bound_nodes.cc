@@ -1,5 +1,6 @@
 #include "volume/bound_nodes.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -7,14 +8,37 @@
 #include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "block/users.h"
+#include "mount/mount_point.h"
 
 namespace cryptvol::volume {
 namespace {
 
-// Device nodes are bound out of a devtmpfs (a tmpfs in some containers); asking such a target for
-// its number cannot hang.
+// Device nodes are bound out of a devtmpfs (a tmpfs in some containers).
 bool IsBoundNode(const mount::MountEntry& entry) {
   return entry.root != "/" && (entry.type == "devtmpfs" || entry.type == "tmpfs");
+}
+
+absl::StatusOr<struct stat> Ask(const UniqueFd& node) {
+  struct stat status;
+  if (::fstat(node.get(), &status) != 0) return ErrnoStatus(errno, "look at a device node");
+  return status;
+}
+
+// The node that is bound there. Asking it for its number cannot hang, but following the path to it
+// can, when a directory on the way does not answer: then it is looked for where it was bound from.
+absl::StatusOr<struct stat> BoundNode(const mount::MountEntry& entry) {
+  if (const UniqueFd node = mount::OpenCached(entry.target); node.valid()) return Ask(node);
+  const UniqueFd node(::open(("/dev" + entry.root).c_str(), O_PATH | O_CLOEXEC | O_NOFOLLOW));
+  if (!node.valid()) return ErrnoStatus(errno, "look at what is bound to " + entry.target);
+  CV_ASSIGN_OR_RETURN(const struct stat status, Ask(node));
+  if (block::ToDeviceNumber(status.st_dev) == entry.device) return status;
+  return FailedPrecondition("{} is bound from elsewhere than /dev", entry.target);
+}
+
+absl::StatusOr<block::DeviceNumber> NumberOfBound(const mount::MountEntry& entry) {
+  CV_ASSIGN_OR_RETURN(const struct stat status, BoundNode(entry));
+  if (S_ISBLK(status.st_mode)) return block::ToDeviceNumber(status.st_rdev);
+  return FailedPrecondition("{} is not a block device", entry.target);
 }
 
 }  // namespace
@@ -29,13 +53,13 @@ absl::StatusOr<block::DeviceNumber> NumberOfNode(const std::string& device_node)
 
 bool ShowsDevice(const mount::MountEntry& entry, block::DeviceNumber number) {
   if (!IsBoundNode(entry)) return false;
-  auto bound = NumberOfNode(entry.target);
+  const auto bound = NumberOfBound(entry);
   return bound.ok() && *bound == number;
 }
 
 std::string UsersOfMount(const mount::MountEntry& entry) {
   if (IsBoundNode(entry)) {
-    auto number = NumberOfNode(entry.target);
+    const auto number = NumberOfBound(entry);
     if (number.ok()) return block::UsersPhrase(*number);
   }
   const std::vector<std::string> users = block::DescribeUsers(entry.device, entry.target);

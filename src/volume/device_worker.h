@@ -159,9 +159,12 @@ class LuksOperations {
   // been unlocked: a header that nobody can open replaces none.
   virtual absl::Status RestoreHeader(Deadline deadline) = 0;
 
-  // Saves the device's header, encrypted, as VOLUME.LUKS-UUID.DIGEST.luks.age, and then removes what
-  // the directory has of the same header's earlier states. False when it has this state already.
+  // Saves the device's header, encrypted, as VOLUME.LUKS-UUID.DIGEST.luks.age, in the directory, which
+  // is made if need be (mode 0700), and then removes what it has of the same header's earlier states. False when it has this state already.
   virtual absl::StatusOr<bool> EscrowHeader(const EscrowRequest& request, Deadline deadline) = 0;
+  // Removes all that the directory has of that volume; needs no inspection. Absent is success.
+  virtual absl::Status RemoveEscrowed(const std::string& directory, const std::string& volume,
+                                      Deadline deadline) = 0;
 };
 
 class MappingOperations {
@@ -197,9 +200,22 @@ class FilesystemOperations {
                                                      Deadline deadline) = 0;
 };
 
+// What mount/mount_point.h has, for paths that may lie on a filesystem that does not answer.
+class PathOperations {
+ public:
+  virtual ~PathOperations() = default;
+
+  virtual absl::StatusOr<std::string> ResolveMountPoint(const std::string& path,
+                                                        Deadline deadline) = 0;
+  virtual absl::Status MakeMountPoint(const std::string& path, bool directory,
+                                      Deadline deadline) = 0;
+  virtual absl::Status RemoveMountPoint(const std::string& path, Deadline deadline) = 0;
+};
+
 class DeviceWorker : public LuksOperations,
                      public MappingOperations,
-                     public FilesystemOperations {};
+                     public FilesystemOperations,
+                     public PathOperations {};
 
 // What keeps a volume to one operation. Shared with workers and their children, so that the volume
 // stays locked while a process that cannot be killed still works on it.
@@ -207,6 +223,8 @@ class OperationLock {
  public:
   virtual ~OperationLock() = default;
   virtual int fd() const = 0;  // for children to inherit; -1 when there is none
+  // The worker that holds it could not be ended.
+  virtual void Abandoned() {}
 };
 
 class DeviceWorkerFactory {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "volume/header_escrow.h"
 #include "volume/inspection_gate.h"
 #include "volume/kdf_budget.h"
+#include "volume/place_guard.h"
 #include "volume/storage.h"
 
 namespace cryptvol::volume {
@@ -45,6 +47,8 @@ struct StepLimits {
   std::chrono::milliseconds mount = std::chrono::minutes(2);    // replays a journal
   std::chrono::milliseconds unmount = std::chrono::minutes(2);  // writes back what is dirty
   std::chrono::milliseconds usage = std::chrono::seconds(10);
+  std::chrono::milliseconds path =
+      std::chrono::seconds(20);  // of a target: to follow, make, remove
   std::chrono::milliseconds escrow = std::chrono::seconds(20);  // the stage waits for it
 };
 
@@ -69,6 +73,8 @@ struct Environment {
   HeaderEscrow escrow;
   std::function<absl::StatusOr<std::vector<mount::MountEntry>>()> read_mount_table;
   InspectionGate* inspections = nullptr;  // null: as many at once as come
+  // Of what is done without a volume's lock; copies of this share it.
+  std::shared_ptr<PlaceGuard> places = std::make_shared<PlaceGuard>();
 };
 
 // The mapping of a volume: "cryptvol-" and 32 hexadecimal digits of a SHA-256 over both names.

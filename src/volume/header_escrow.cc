@@ -1,8 +1,5 @@
 #include "volume/header_escrow.h"
 
-#include <filesystem>
-
-#include "base/atomic_file.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "volume/environment.h"
@@ -11,24 +8,19 @@
 namespace cryptvol::volume {
 namespace {
 
-namespace fs = std::filesystem;
-
-// Of which volume a file is, is told by the length of what follows, since an id may have dots.
-constexpr size_t kAfterVolume = 1 + 36 + 1 + 16 + kEscrowSuffix.size();
-
-bool IsOf(const std::string& name, const std::string& volume) {
-  return name.size() == volume.size() + kAfterVolume && name.starts_with(volume + ".") &&
-         name.ends_with(kEscrowSuffix);
-}
+// Enough for a slow directory and many stages at once; and no more wait for one that hangs.
+constexpr size_t kAtOnce = 4;
 
 // By a worker that does not have the volume's lock: a directory that hangs must not keep the volume
 // locked.
 absl::StatusOr<bool> Save(const Environment& environment, const std::string& device,
                           const std::string& volume_id) {
-  const auto worker = environment.workers->New(nullptr);
+  const HeaderEscrow& escrow = environment.escrow;
+  const auto visit = environment.places->NewVisit(escrow.directory);
+  const auto worker = environment.workers->New(visit);
   const Deadline deadline = Deadline::After(environment.limits.escrow);
   CV_RETURN_IF_ERROR(worker->Inspect(device, deadline));
-  const HeaderEscrow& escrow = environment.escrow;
+  CV_RETURN_IF_ERROR(visit->Enter(kAtOnce, deadline));
   return worker->EscrowHeader({escrow.directory, VolumeIdFor(volume_id), escrow.recipients},
                               deadline);
 }
@@ -50,16 +42,14 @@ void KeepHeader(const Environment& environment, const std::string& device,
   environment.observer->EscrowEnded(saved.status());
 }
 
-absl::Status RemoveKeptHeaders(const HeaderEscrow& escrow, const std::string& volume_id) {
+absl::Status RemoveKeptHeaders(const Environment& environment, const std::string& volume_id) {
+  const HeaderEscrow& escrow = environment.escrow;
   if (!escrow.on()) return absl::OkStatus();
-  const std::string volume = VolumeIdFor(volume_id);
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(escrow.directory, error)) {
-    if (!IsOf(entry.path().filename().string(), volume)) continue;
-    CV_RETURN_IF_ERROR(RemoveFileDurably(entry.path().string()));
-  }
-  if (!error || error == std::errc::no_such_file_or_directory) return absl::OkStatus();
-  return ErrnoStatus(error.value(), "list " + escrow.directory);
+  const auto visit = environment.places->NewVisit(escrow.directory);
+  const auto worker = environment.workers->New(visit);
+  const Deadline deadline = Deadline::After(environment.limits.escrow);
+  CV_RETURN_IF_ERROR(visit->Enter(kAtOnce, deadline));
+  return worker->RemoveEscrowed(escrow.directory, VolumeIdFor(volume_id), deadline);
 }
 
 }  // namespace cryptvol::volume

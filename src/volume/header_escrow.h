@@ -25,8 +25,9 @@ struct HeaderEscrow {
 void KeepHeader(const Environment& environment, const std::string& device,
                 const std::string& volume_id);
 
-// A deleted volume's saved headers would keep its keyslots.
-absl::Status RemoveKeptHeaders(const HeaderEscrow& escrow, const std::string& volume_id);
+// A deleted volume's saved headers would keep its keyslots. ABORTED while the directory does not
+// answer: the call is repeated.
+absl::Status RemoveKeptHeaders(const Environment& environment, const std::string& volume_id);
 
 }  // namespace cryptvol::volume
 

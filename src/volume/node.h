@@ -33,8 +33,9 @@ class Node {
   absl::Status Publish(PublishRequest request, std::shared_ptr<OperationLock> lock);
   absl::Status Unpublish(UnpublishRequest request, std::shared_ptr<OperationLock> lock);
 
-  // Whether the target shows the volume as asked for. Reads what the kernel knows, takes no lock and
-  // waits for nothing. Resolves the request's paths, in place: it holds a Secret and has no copies.
+  // Whether the target shows the volume as asked for. Reads what the kernel knows, and takes no lock.
+  // Resolves the request's paths, in place: it holds a Secret and has no copies. ABORTED or
+  // DEADLINE_EXCEEDED when a directory on the way to one does not answer.
   absl::StatusOr<bool> IsPublished(PublishRequest& request);
 
   // Brings the keyslots of a staged volume in line with its Secret, while it is in use; the outcome

@@ -59,7 +59,7 @@ absl::StatusOr<block::VolumeInfo> Provisioner::Create(const CreateRequest& reque
 
 absl::Status Provisioner::Delete(const std::string& volume_id) {
   CV_RETURN_IF_ERROR(DeleteFromBackends(volume_id));
-  return Annotate(RemoveKeptHeaders(escrow_, volume_id),
+  return Annotate(RemoveKeptHeaders(env_, volume_id),
                   "the volume is deleted, its saved headers are not");
 }
 

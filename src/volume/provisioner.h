@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "volume/header_escrow.h"
+#include "volume/environment.h"
 #include "volume/requests.h"
 #include "volume/storage.h"
 
@@ -20,8 +20,8 @@ std::string VolumeIdFor(const std::string& name);
 // Thread-safe for distinct volumes; the caller holds the volume's lock.
 class Provisioner {
  public:
-  explicit Provisioner(Storage* storage, HeaderEscrow escrow = {})
-      : storage_(storage), escrow_(std::move(escrow)) {}
+  explicit Provisioner(Environment environment)
+      : env_(std::move(environment)), storage_(env_.storage) {}
 
   // ALREADY_EXISTS when there is one of that name with another size, backend or parameters.
   // RESOURCE_EXHAUSTED when the backend has no room.
@@ -41,8 +41,8 @@ class Provisioner {
  private:
   absl::Status DeleteFromBackends(const std::string& volume_id);
 
-  Storage* storage_;
-  HeaderEscrow escrow_;
+  const Environment env_;
+  Storage* const storage_;
 };
 
 }  // namespace cryptvol::volume

@@ -6,7 +6,6 @@
 #include "base/status.h"
 #include "block/loop_device.h"
 #include "volume/bound_nodes.h"
-#include "volume/paths.h"
 
 namespace cryptvol::volume {
 namespace {
@@ -169,8 +168,12 @@ absl::Status PublishOperation::PublishBlock() {
 }
 
 absl::Status PublishOperation::PrepareTarget(bool directory) {
-  CV_RETURN_IF_ERROR(MakeMountPoint(request_.target_path, directory));
-  undo_.Add([this] { RemoveMountPoint(request_.target_path).IgnoreError(); });
+  const std::string& target = request_.target_path;
+  CV_RETURN_IF_ERROR(worker_->MakeMountPoint(target, directory, Deadline::After(env_.limits.path)));
+  // Of a worker that hangs this is refused at once.
+  undo_.Add([this, &target] {
+    worker_->RemoveMountPoint(target, Deadline::After(env_.limits.path)).IgnoreError();
+  });
   return absl::OkStatus();
 }
 
@@ -202,7 +205,7 @@ absl::Status UnpublishOperation::Run() {
     CV_RETURN_IF_ERROR(status);
   }
   CV_RETURN_IF_ERROR(DetachReadOnlyDevice(env_, request_.volume_id));
-  return RemoveMountPoint(request_.target_path);
+  return worker_->RemoveMountPoint(request_.target_path, Deadline::After(env_.limits.path));
 }
 
 }  // namespace cryptvol::volume

@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "volume/key_rotation.h"
-#include "volume/paths.h"
 #include "volume/worker_descriptors.h"
 
 namespace cryptvol::volume {
@@ -166,7 +165,8 @@ absl::Status StageOperation::StoreReadyToken() {
 }
 
 absl::Status StageOperation::MountStaged() {
-  CV_RETURN_IF_ERROR(MakeMountPoint(request_.staging_path, /*directory=*/true));
+  CV_RETURN_IF_ERROR(
+      worker_->MakeMountPoint(request_.staging_path, /*directory=*/true, After(env_.limits.path)));
   mount::MountRequest request;
   request.source = data_device_;
   request.target = request_.staging_path;

@@ -26,6 +26,7 @@ constexpr std::chrono::milliseconds kGraceAfterKill(2000);
 void AbandonProcess(SpawnedProcess process, std::shared_ptr<volume::OperationLock> lock,
                     Counter counter) {
   counter->fetch_add(1);
+  if (lock != nullptr) lock->Abandoned();
   std::thread([process = std::move(process), lock = std::move(lock), counter]() mutable {
     WaitForEnd(process, -1);
     counter->fetch_sub(1);
@@ -107,7 +108,14 @@ class Client : public volume::DeviceWorker {
   }
   absl::StatusOr<bool> EscrowHeader(const volume::EscrowRequest& request,
                                     Deadline deadline) override {
+    path_ = request.directory;
     return Ask<bool>("escrow_header", request, deadline);
+  }
+  absl::Status RemoveEscrowed(const std::string& directory, const std::string& volume,
+                              Deadline deadline) override {
+    path_ = directory;
+    return Call("remove_escrowed", {{"directory", directory}, {"volume", volume}}, deadline)
+        .status();
   }
 
   absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string& name,
@@ -144,7 +152,22 @@ class Client : public volume::DeviceWorker {
     return Call("unmount", target, deadline).status();
   }
   absl::StatusOr<filesystem::Usage> GetUsage(const std::string& path, Deadline deadline) override {
+    path_ = path;
     return Ask<filesystem::Usage>("get_usage", path, deadline);
+  }
+
+  absl::StatusOr<std::string> ResolveMountPoint(const std::string& path,
+                                                Deadline deadline) override {
+    path_ = path;
+    return Ask<std::string>("resolve_mount_point", path, deadline);
+  }
+  absl::Status MakeMountPoint(const std::string& path, bool directory, Deadline deadline) override {
+    path_ = path;
+    return Call("make_mount_point", {{"path", path}, {"directory", directory}}, deadline).status();
+  }
+  absl::Status RemoveMountPoint(const std::string& path, Deadline deadline) override {
+    path_ = path;
+    return Call("remove_mount_point", path, deadline).status();
   }
 
  private:
@@ -166,11 +189,12 @@ class Client : public volume::DeviceWorker {
 
   absl::StatusOr<json> Call(const char* call, const json& args, Deadline deadline,
                             const SecretBytes* secret = nullptr) {
+    const std::string path = std::exchange(path_, "");
     if (!failed_.ok()) return failed_;
     CV_RETURN_IF_ERROR(Start(deadline));
     auto reply = Exchange(call, args, deadline, secret);
     if (reply.ok()) return ParseReply(reply->body);
-    failed_ = Explain(call, reply.status());
+    failed_ = Explain(call, path, reply.status());
     return failed_;
   }
 
@@ -191,7 +215,7 @@ class Client : public volume::DeviceWorker {
   }
 
   // What became of a worker that did not answer.
-  absl::Status Explain(const char* call, const absl::Status& status) {
+  absl::Status Explain(const char* call, const std::string& path, const absl::Status& status) {
     if (status.code() != absl::StatusCode::kDeadlineExceeded) {
       Kill();
       return Internal("the worker process ended during {}", call);
@@ -199,13 +223,21 @@ class Client : public volume::DeviceWorker {
     const pid_t pid = process_.pid;
     if (Kill()) {
       return MakeStatus(absl::StatusCode::kDeadlineExceeded,
-                        "{} did not end in time; it was stopped and can be repeated", call);
+                        "{}{} did not end in time; it was stopped and can be repeated", call,
+                        path.empty() ? "" : " of " + path);
     }
     return MakeStatus(
         absl::StatusCode::kAborted,
-        "{} did not end in time and cannot be stopped (process {} waits in the kernel): the device "
-        "does not answer; the volume stays locked until it does",
-        call, pid);
+        "{} did not end in time and cannot be stopped (process {} waits in the kernel): {} does "
+        "not answer; {}{}",
+        call, pid, path.empty() ? "the device" : path, Consequence(),
+        path.empty() ? "" : ". Mend what it is mounted from, or unmount it (umount --force)");
+  }
+
+  const char* Consequence() const {
+    return lock_ != nullptr && lock_->fd() >= 0
+               ? "the volume stays locked until it does"
+               : "the next call does not begin until it does, and the volume is not locked";
   }
 
   // False when the process does not end: it is abandoned, with the lock.
@@ -222,6 +254,7 @@ class Client : public volume::DeviceWorker {
   const std::shared_ptr<ProcessPool> pool_;
   const std::shared_ptr<volume::OperationLock> lock_;
   const Counter abandoned_;
+  std::string path_;  // what the call works on, if it is a path and not the device
   bool started_ = false;
   SpawnedProcess process_;
   UniqueFd socket_;

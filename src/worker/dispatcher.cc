@@ -10,8 +10,10 @@
 #include "block/inspect.h"
 #include "filesystem/probe.h"
 #include "filesystem/usage.h"
+#include "mount/mount_point.h"
 #include "mount/mounter.h"
 #include "worker/device_mapper.h"
+#include "worker/escrow.h"
 
 namespace cryptvol::worker {
 namespace {
@@ -81,7 +83,19 @@ absl::StatusOr<json> Dispatcher::Call(const std::string& name, const json& args,
   if (name == "bind") return Answer(mount::BindMount(args.get<mount::BindRequest>()));
   if (name == "unmount") return Answer(mount::Unmount(args.get<std::string>()));
   if (name == "get_usage") return Answer(filesystem::GetUsage(args.get<std::string>()));
+  if (name.ends_with("_mount_point")) return CallMountPoint(name, args);
   return CallLuks(name, args, secret);
+}
+
+absl::StatusOr<json> Dispatcher::CallMountPoint(const std::string& name, const json& args) {
+  if (name == "make_mount_point") {
+    return Answer(mount::MakeMountPoint(args.at("path").get<std::string>(),
+                                        args.at("directory").get<bool>()));
+  }
+  const std::string path = args.get<std::string>();
+  if (name == "resolve_mount_point") return json(mount::ResolveMountPoint(path));
+  if (name == "remove_mount_point") return Answer(mount::RemoveMountPoint(path));
+  return Internal("the worker knows no call {}", name);
 }
 
 absl::StatusOr<json> Dispatcher::CallLuks(const std::string& name, const json& args,
@@ -107,6 +121,10 @@ absl::StatusOr<json> Dispatcher::CallLuks(const std::string& name, const json& a
   }
   if (name == "escrow_header") {
     return Answer(session_.EscrowHeader(args.get<volume::EscrowRequest>()));
+  }
+  if (name == "remove_escrowed") {
+    return Answer(RemoveEscrowed(args.at("directory").get<std::string>(),
+                                 args.at("volume").get<std::string>()));
   }
   if (name == "save_header") return Answer(session_.SaveHeader(args.get<std::string>()));
   if (name == "load_header_file") return Answer(session_.LoadHeaderFile(args.get<std::string>()));

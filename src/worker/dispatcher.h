@@ -17,6 +17,8 @@ class Dispatcher {
  private:
   absl::StatusOr<nlohmann::json> Call(const std::string& name, const nlohmann::json& args,
                                       const SecretBytes& secret);
+  absl::StatusOr<nlohmann::json> CallMountPoint(const std::string& name,
+                                                const nlohmann::json& args);
   absl::StatusOr<nlohmann::json> CallLuks(const std::string& name, const nlohmann::json& args,
                                           const SecretBytes& secret);
 

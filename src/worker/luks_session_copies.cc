@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "block/inspect.h"
 #include "luks/layout.h"
+#include "worker/escrow.h"
 #include "worker/luks_session.h"
 #include "worker/recovery.h"
 
@@ -104,6 +105,7 @@ absl::StatusOr<bool> LuksSession::EscrowHeader(const volume::EscrowRequest& requ
   const std::string path = request.directory + "/" + name;
   std::error_code error;
   if (fs::exists(path, error)) return false;
+  CV_RETURN_IF_ERROR(MakeEscrowDirectory(request.directory));
   CV_ASSIGN_OR_RETURN(const std::string encrypted, Encrypt(image, request.recipients));
   CV_RETURN_IF_ERROR(WriteFileAtomically(path, encrypted));
   CV_RETURN_IF_ERROR(RemoveOthers(request.directory, prefix, name));

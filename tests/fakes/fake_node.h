@@ -13,6 +13,7 @@
 
 #include "base/status.h"
 #include "block/backend.h"
+#include "mount/mount_point.h"
 #include "volume/environment.h"
 
 namespace cryptvol::fakes {
@@ -166,6 +167,9 @@ class FakeWorker : public volume::DeviceWorker {
   absl::StatusOr<bool> EscrowHeader(const volume::EscrowRequest&, Deadline) override {
     return Internal("not faked");
   }
+  absl::Status RemoveEscrowed(const std::string&, const std::string&, Deadline) override {
+    return Internal("not faked");
+  }
   absl::Status SaveHeader(const std::string&, Deadline) override {
     return absl::UnimplementedError("save header");
   }
@@ -286,6 +290,16 @@ class FakeWorker : public volume::DeviceWorker {
   }
   absl::StatusOr<filesystem::Usage> GetUsage(const std::string&, Deadline) override {
     return filesystem::Usage();
+  }
+  // Directories are real.
+  absl::StatusOr<std::string> ResolveMountPoint(const std::string& path, Deadline) override {
+    return mount::ResolveMountPoint(path);
+  }
+  absl::Status MakeMountPoint(const std::string& path, bool directory, Deadline) override {
+    return mount::MakeMountPoint(path, directory);
+  }
+  absl::Status RemoveMountPoint(const std::string& path, Deadline) override {
+    return mount::RemoveMountPoint(path);
   }
 
  private:

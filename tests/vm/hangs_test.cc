@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <regex>
 #include <thread>
@@ -90,8 +91,12 @@ class Hangs : public DriverTest {
 
   void ExpectAbortedAtOnce(const Volume& volume, std::vector<std::string> words) {
     words.push_back(volume.id);
+    ExpectAtOnce([&] { return Stage(volume); }, words);
+  }
+  static void ExpectAtOnce(const std::function<grpc::Status()>& call,
+                           const std::vector<std::string>& words) {
     const auto start = steady_clock::now();
-    EXPECT_THAT(Stage(volume), Refused(StatusCode::ABORTED, words));
+    EXPECT_THAT(call(), Refused(StatusCode::ABORTED, words));
     EXPECT_LT(steady_clock::now() - start, kAtOnce);
   }
   void ExpectStopsInTime() {
@@ -227,7 +232,12 @@ TEST_F(Hangs, ATargetThatNeverAnswers) {
               Refused(StatusCode::ALREADY_EXISTS, {volume.id, target, "silent"}));
   auto stats = std::async(std::launch::async, [&] { return GetStats(volume, target); });
   Live("pvc-other");
-  EXPECT_THAT(stats.get(), Refused(StatusCode::ABORTED, {volume.id, "get_usage"}));
+  EXPECT_THAT(stats.get(), Refused(StatusCode::ABORTED, {volume.id, "get_usage", target}));
+  // kubelet asks once a minute.
+  for (int i = 0; i < 5; ++i) {
+    ExpectAtOnce([&] { return GetStats(volume, target); }, {volume.id, target, "does not answer"});
+  }
+  EXPECT_EQ(1, StuckWorkers());
   ExpectStopsInTime();
   driver_->Start();
   Live("pvc-another");
@@ -237,6 +247,107 @@ TEST_F(Hangs, ATargetThatNeverAnswers) {
   EXPECT_CODE(OK, GetStats(volume, target));
   EXPECT_CODE(OK, Unpublish(volume, target));
   EXPECT_CODE(OK, Unstage(volume));
+}
+
+// The same for a directory on the way to where a volume is to be published, or staged: one process
+// waits for each volume, however often the call is repeated.
+TEST_F(Hangs, ADirectoryOnTheWayThatNeverAnswers) {
+  const Volume volume = NewVolume("pvc-target");
+  ASSERT_CODE(OK, Create(volume, 16 * kMiB));
+  ASSERT_CODE(OK, Stage(volume));
+  std::filesystem::create_directory(path("way"));
+  SilentFuse silent(path("way"));
+  Volume unstaged = NewVolume("pvc-staging");
+  unstaged.staging = path("way/globalmount/staging");
+  ASSERT_CODE(OK, Create(unstaged, 16 * kMiB));
+  const std::string target = path("way/pod/target");
+  auto stage = std::async(std::launch::async, [&] { return Stage(unstaged); });
+  auto publish = std::async(std::launch::async, [&] { return Publish(volume, target); });
+  Live("pvc-other");
+  EXPECT_THAT(stage.get(), Refused(StatusCode::ABORTED, {unstaged.id, unstaged.staging,
+                                                         "does not answer", "unmount it"}));
+  EXPECT_THAT(publish.get(), Refused(StatusCode::ABORTED, {volume.id, target, "does not answer"}));
+  for (int i = 0; i < 3; ++i) {
+    ExpectAbortedAtOnce(unstaged, {"NodeStageVolume has been at work on it since"});
+    ExpectAtOnce([&] { return Publish(volume, target); }, {volume.id, target, "does not answer"});
+  }
+  EXPECT_EQ(2, StuckWorkers());
+  ExpectStopsInTime();
+  driver_->Start();
+  Live("pvc-another");
+  ExpectAbortedAtOnce(unstaged, {"(cryptvol-worker)"});
+  silent.End();
+  WaitForNoStuckWorker();
+  ASSERT_CODE(OK, Publish(volume, target));
+  EXPECT_CODE(OK, Unpublish(volume, target));
+  EXPECT_CODE(OK, Unstage(volume));
+  ASSERT_CODE(OK, Stage(unstaged));
+  EXPECT_CODE(OK, Unstage(unstaged));
+}
+
+// And for one that stops answering with volumes published below it: they cannot be unpublished; the
+// device that is bound there holds up no other volume's calls, all of which look for such binds.
+TEST_F(Hangs, ADirectoryWithVolumesBelowThatStopsAnswering) {
+  Volume volume = NewVolume("pvc-block");
+  volume.block = true;
+  std::filesystem::create_directories(path("way/pod"));
+  const std::string target = path("way/pod/target");
+  ASSERT_CODE(OK, Create(volume, 16 * kMiB));
+  ASSERT_CODE(OK, Stage(volume));
+  ASSERT_CODE(OK, Publish(volume, target));
+  SilentFuse silent(path("way"));
+  EXPECT_THAT(Unstage(volume), Refused(StatusCode::FAILED_PRECONDITION, {volume.id, target}));
+  auto unpublish = std::async(std::launch::async, [&] { return Unpublish(volume, target); });
+  Live("pvc-other");
+  EXPECT_THAT(unpublish.get(), Refused(StatusCode::ABORTED, {volume.id, "unmount"}));
+  EXPECT_CODE(ABORTED, Unpublish(volume, target));
+  EXPECT_EQ(1, StuckWorkers());
+  ExpectStopsInTime();
+  driver_->Start();
+  Live("pvc-another");
+  silent.End();
+  WaitForNoStuckWorker();
+  EXPECT_CODE(OK, Unpublish(volume, target));
+  EXPECT_CODE(OK, Unstage(volume));
+}
+
+// A header escrow that does not answer keeps no driver from starting and no volume from being used,
+// and one process waits for it, however many volumes there are. Deletions are finished when it
+// answers.
+TEST_F(Hangs, AHeaderEscrowThatNeverAnswers) {
+  driver_->Kill();
+  MustRun("age-keygen -o " + path("id") + " 2>/dev/null");
+  WriteFile(path("recipients"), MustRun("age-keygen -y " + path("id")) + "\n");
+  std::filesystem::create_directory(path("way"));
+  SilentFuse silent(path("way"));
+  driver_ = std::make_unique<Driver>(
+      directory_, std::vector<std::string>{"--header-escrow=" + path("way/escrow"),
+                                           "--header-escrow-recipients=" + path("recipients"),
+                                           "--drain-timeout=5"});
+  driver_->Start();
+  Volume volume = NewVolume();
+  ASSERT_CODE(OK, Create(volume, 16 * kMiB));
+  ASSERT_CODE(OK, Stage(volume));
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_CODE(OK, Unstage(volume));
+    const auto start = steady_clock::now();
+    ASSERT_CODE(OK, Stage(volume));
+    EXPECT_LT(steady_clock::now() - start, kAtOnce);
+  }
+  EXPECT_THAT(driver_->log(), HasSubstr("the LUKS header could not be saved"));
+  ASSERT_CODE(OK, Unstage(volume));
+  for (int i = 0; i < 3; ++i) {
+    ExpectAtOnce([&] { return Delete(volume); },
+                 {volume.id, "saved headers are not", path("way/escrow"), "does not answer"});
+  }
+  EXPECT_EQ(1, StuckWorkers());
+  ExpectStopsInTime();
+  driver_->Start();
+  EXPECT_THAT(Delete(volume), Refused(StatusCode::ABORTED, {volume.id, path("way/escrow")}));
+  EXPECT_EQ(2, StuckWorkers());
+  silent.End();
+  WaitForNoStuckWorker();
+  EXPECT_CODE(OK, Delete(volume));
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
-#include "volume/paths.h"
+#include "mount/mount_point.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,12 +12,39 @@
 #include "base/status.h"
 #include "base/unique_fd.h"
 
-namespace cryptvol::volume {
+namespace cryptvol::mount {
+namespace {
+
 namespace fs = std::filesystem;
 
-std::string ResolveMountPoint(const std::string& path) {
+fs::path Normal(const std::string& path) {
   fs::path normal = fs::path(path).lexically_normal();
-  if (!normal.has_filename()) normal = normal.parent_path();  // a trailing slash
+  return normal.has_filename() ? normal : normal.parent_path();  // a trailing slash
+}
+
+}  // namespace
+
+UniqueFd OpenCached(const std::string& path) {
+  open_how how = {};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_CACHED;
+  return UniqueFd(
+      static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof(how))));
+}
+
+std::optional<std::string> ResolveCached(const std::string& path) {
+  const fs::path normal = Normal(path);
+  const UniqueFd parent = OpenCached(normal.parent_path().string());
+  if (!parent.valid()) return std::nullopt;
+  std::error_code error;
+  const fs::path link = fmt::format("/proc/self/fd/{}", parent.get());
+  const fs::path resolved = fs::read_symlink(link, error);
+  if (error || !resolved.is_absolute()) return std::nullopt;
+  return (resolved / normal.filename()).string();
+}
+
+std::string ResolveMountPoint(const std::string& path) {
+  const fs::path normal = Normal(path);
   std::error_code error;
   const fs::path parent = fs::weakly_canonical(normal.parent_path(), error);
   return error ? normal.string() : (parent / normal.filename()).string();
@@ -51,4 +80,4 @@ absl::Status RemoveMountPoint(const std::string& path) {
   return ErrnoStatus(errno, "remove " + path);
 }
 
-}  // namespace cryptvol::volume
+}  // namespace cryptvol::mount

@@ -1,0 +1,45 @@
+#include "worker/escrow.h"
+
+#include <filesystem>
+
+#include "base/atomic_file.h"
+#include "base/status.h"
+#include "volume/device_worker.h"
+
+namespace cryptvol::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+using volume::kEscrowSuffix;
+
+// Of which volume a file is, is told by the length of what follows, since an id may have dots.
+constexpr size_t kAfterVolume = 1 + 36 + 1 + 16 + kEscrowSuffix.size();
+
+bool IsOf(const std::string& name, const std::string& volume) {
+  return name.size() == volume.size() + kAfterVolume && name.starts_with(volume + ".") &&
+         name.ends_with(kEscrowSuffix);
+}
+
+}  // namespace
+
+absl::Status MakeEscrowDirectory(const std::string& directory) {
+  std::error_code error;
+  if (fs::create_directories(directory, error)) {
+    fs::permissions(directory, fs::perms::owner_all, error);
+  }
+  return error ? ErrnoStatus(error.value(), "make " + directory) : absl::OkStatus();
+}
+
+absl::Status RemoveEscrowed(const std::string& directory, const std::string& volume) {
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (!IsOf(entry->path().filename().string(), volume)) continue;
+    CV_RETURN_IF_ERROR(RemoveFileDurably(entry->path().string()));
+  }
+  if (!error || error == std::errc::no_such_file_or_directory) return absl::OkStatus();
+  return ErrnoStatus(error.value(), "list " + directory);
+}
+
+}  // namespace cryptvol::worker
