@@ -16,7 +16,7 @@ constexpr std::chrono::seconds kFirstPause(15);
 constexpr std::chrono::minutes kInterval(5);
 // A process that did not end in time may be there for ever: not one every five minutes.
 constexpr std::chrono::hours kAfterFailure(1);
-constexpr std::chrono::seconds kDeadline(10);
+constexpr std::chrono::seconds kDeadline(20);
 constexpr size_t kMaxOutput = size_t{16} << 20;
 
 absl::StatusOr<VolumesByKey> Parse(const std::string& text) {
@@ -62,11 +62,11 @@ void KeyCensus::Work() {
 }
 
 absl::StatusOr<VolumesByKey> KeyCensus::Count() const {
-  if (options_->backends.empty()) return VolumesByKey();
   Command list;
   list.program = "/proc/self/exe";
   list.max_output = kMaxOutput;
-  list.args = {"--state-dir=" + options_->state_dir, "key", "list", "--json"};
+  list.args = {"--state-dir=" + options_->state_dir, "--worker=" + options_->worker, "key", "list",
+               "--json"};
   for (const std::string& backend : options_->backends) {
     list.args.insert(list.args.begin(), "--backend=" + backend);
   }

@@ -17,6 +17,7 @@
 #include "luks/token.h"
 #include "volume/header_work.h"
 #include "volume/recovery_recipients.h"
+#include "worker/client.h"
 
 namespace cryptvol::driver {
 namespace {
@@ -235,21 +236,37 @@ absl::Status Adopt(const Options& options, const MaintenanceOptions& maintenance
 }
 
 nlohmann::json ToJson(const ListedVolume& volume) {
-  return {{"volume_id", volume.volume_id},
-          {"backend", volume.backend},
-          {"capacity_bytes", volume.capacity_bytes},
-          {"attached", volume.attached},
-          {"encrypted", volume.encrypted},
-          {"keyslots", volume.keyslots},
-          {"recovery", volume.recovery},
-          {"key_id", volume.key_id},
-          {"note", volume.note}};
+  return {{"volume_id", volume.volume_id}, {"backend", volume.backend},
+          {"device", volume.device},       {"capacity_bytes", volume.capacity_bytes},
+          {"attached", volume.attached},   {"encrypted", volume.encrypted},
+          {"keyslots", volume.keyslots},   {"recovery", volume.recovery},
+          {"key_id", volume.key_id},       {"note", volume.note}};
+}
+
+absl::StatusOr<std::vector<ListedVolume>> ListStatic(const Options& options,
+                                                     const volume::Storage& storage) {
+  CV_ASSIGN_OR_RETURN(const auto devices, storage.static_records().ListDevices());
+  if (devices.empty()) return std::vector<ListedVolume>();
+  std::string program = options.worker;
+  if (program.empty()) {
+    CV_ASSIGN_OR_RETURN(program, worker::FindWorkerProgram());
+  }
+  CV_ASSIGN_OR_RETURN(VolumeLocks locks, VolumeLocks::Open(options.state_dir));
+  worker::ClientFactory workers(program);
+  return ListStaticVolumes(devices, storage.static_records(), workers, locks);
+}
+
+std::string Note(const ListedVolume& volume) {
+  if (volume.device.empty() || volume.note.empty()) return volume.device + volume.note;
+  return volume.device + ": " + volume.note;
 }
 
 absl::Status ListVolumes(const Options& options, const MaintenanceOptions& maintenance,
                          std::FILE* out) {
   CV_ASSIGN_OR_RETURN(auto storage, OpenStorage(options));
-  CV_ASSIGN_OR_RETURN(const std::vector<ListedVolume> volumes, ListBackendVolumes(*storage));
+  CV_ASSIGN_OR_RETURN(std::vector<ListedVolume> volumes, ListBackendVolumes(*storage));
+  CV_ASSIGN_OR_RETURN(const std::vector<ListedVolume> others, ListStatic(options, *storage));
+  volumes.insert(volumes.end(), others.begin(), others.end());
   if (maintenance.json) {
     nlohmann::json list = nlohmann::json::array();
     for (const ListedVolume& volume : volumes) list.push_back(ToJson(volume));
@@ -260,7 +277,7 @@ absl::Status ListVolumes(const Options& options, const MaintenanceOptions& maint
   fmt::print(out, kRow, "VOLUME", "BYTES", "ATTACHED", "KEYSLOTS", "RECOVERY", "KEY ID", "NOTE");
   for (const ListedVolume& volume : volumes) {
     fmt::print(out, kRow, volume.volume_id, volume.capacity_bytes, volume.attached ? "yes" : "no",
-               volume.keyslots, volume.recovery ? "yes" : "no", volume.key_id, volume.note);
+               volume.keyslots, volume.recovery ? "yes" : "no", volume.key_id, Note(volume));
   }
   return absl::OkStatus();
 }
@@ -286,8 +303,9 @@ void AddKeyFile(CLI::App* command, MaintenanceOptions& options, const char* help
 MaintenanceCommands::MaintenanceCommands(CLI::App& app) {
   const char* json_help = "Print JSON";
   volumes_ = app.add_subcommand("volumes",
-                                "List the volumes of the backends (--backend), with the "
-                                "id of the key that opens each");
+                                "List the volumes of the backends (--backend) and the static ones "
+                                "that were staged on this node, with the id of the key that opens "
+                                "each");
   volumes_->add_flag("--json", options_.json, json_help);
 
   CLI::App* key = app.add_subcommand("key", "Look at and change a volume's keyslots");
@@ -295,7 +313,7 @@ MaintenanceCommands::MaintenanceCommands(CLI::App& app) {
   key_list_ = key->add_subcommand(
       "list",
       "List the keyslots of a volume, or, without VOLUME, which key opens each volume of the "
-      "backends; needs no key");
+      "backends and each static one that was staged on this node; needs no key");
   key_list_->add_option("VOLUME", options_.volume_id, "The volume's id");
   key_list_->add_option("--device", options_.device, "The device of a static volume");
   key_list_->add_flag("--json", options_.json, json_help);

@@ -61,8 +61,9 @@ Telemetry::Telemetry(LiveValues live)
                    .Register(registry_)),
       volumes_(prometheus::BuildGauge()
                    .Name("cryptvol_volumes")
-                   .Help("Encrypted volumes of the backends, staged or not, by the CRYPTO_KEY_ID "
-                         "of the key that opens them.")
+                   .Help("Encrypted volumes of the backends, staged or not, and static ones that "
+                         "were staged on this node, by the CRYPTO_KEY_ID of the key that opens "
+                         "them.")
                    .Register(registry_)),
       open_volumes_(AddGauge(registry_, "cryptvol_open_volumes",
                              "Encrypted volumes that are mapped on this node.")),

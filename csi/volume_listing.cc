@@ -4,7 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <thread>
+#include <utility>
 
 #include "base/status.h"
 #include "base/unique_fd.h"
@@ -54,7 +57,79 @@ bool IsWhole(const luks::Header& header) {
   return primary && (header.version == 1 || header.secondary == luks::CopyState::kGood);
 }
 
+// Together less than the census gives the whole list. Several at once, so that one that hangs hides
+// no others.
+constexpr std::chrono::seconds kLookAt(6);
+constexpr std::chrono::seconds kBeginUntil(4);
+constexpr size_t kAtOnce = 4;
+
+void Describe(const block::StaticDevice& known, const volume::Inspection& inspection,
+              ListedVolume& volume) {
+  volume.attached = true;
+  volume.capacity_bytes = inspection.device.size_bytes;
+  if (!inspection.header.has_value()) {
+    volume.note = inspection.header_error.ok() ? "there is no LUKS header on it any more"
+                                               : Message(inspection.header_error);
+    return;
+  }
+  const volume::HeaderSummary& header = *inspection.header;
+  if (header.uuid != known.luks_uuid) {
+    volume.note = fmt::format("it has another LUKS header now ({}, and not {})", header.uuid,
+                              known.luks_uuid);
+    return;
+  }
+  volume.keyslots = header.keyslots.size();
+  volume.recovery = !header.recovery.empty();
+  if (header.token.has_value()) volume.key_id = header.token->token.key_id;
+}
+
+ListedVolume LookAt(const block::StaticDevice& known, const std::string& record,
+                    volume::DeviceWorkerFactory& workers, VolumeLocks& locks, Deadline begin) {
+  ListedVolume volume;
+  volume.volume_id = known.volume_id;
+  volume.backend = "static";
+  volume.device = known.device;
+  volume.encrypted = true;
+  const auto lock = locks.TryLock("the list's look at " + known.volume_id, "the list of keys");
+  if (!lock.ok()) {
+    volume.note = "not looked at: " + Message(lock.status());
+  } else if (begin.expired()) {
+    volume.note = "not looked at: other devices did not answer";
+  } else if (const auto inspection =
+                 workers.New(*lock)->Inspect(known.device, Deadline::After(kLookAt));
+             inspection.ok()) {
+    Describe(known, *inspection, volume);
+  } else if (absl::IsNotFound(inspection.status())) {
+    volume.note = fmt::format("it is not there; to forget it, remove {}", record);
+  } else if (absl::IsAborted(inspection.status())) {
+    volume.note = "it does not answer: a process waits for it, and no other looks at it until then";
+  } else {
+    volume.note = Message(inspection.status());
+  }
+  return volume;
+}
+
 }  // namespace
+
+std::vector<ListedVolume> ListStaticVolumes(const std::vector<block::StaticDevice>& devices,
+                                            const block::StaticRecords& records,
+                                            volume::DeviceWorkerFactory& workers,
+                                            VolumeLocks& locks) {
+  std::vector<ListedVolume> volumes(devices.size());
+  const Deadline begin = Deadline::After(kBeginUntil);
+  std::atomic<size_t> next = 0;
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < std::min(kAtOnce, devices.size()); ++i) {
+    threads.emplace_back([&] {
+      for (size_t at = next++; at < devices.size(); at = next++) {
+        volumes[at] =
+            LookAt(devices[at], records.DevicePathOf(devices[at].volume_id), workers, locks, begin);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return volumes;
+}
 
 absl::StatusOr<std::vector<ListedVolume>> ListBackendVolumes(const volume::Storage& storage) {
   std::vector<ListedVolume> volumes;

@@ -1,4 +1,5 @@
-// What the backends' volumes are, read from their metadata and headers, without any key.
+// What the volumes of the backends, and the static ones that this node knows, are: read from metadata
+// and headers, without any key.
 #ifndef CRYPTVOL_CSI_VOLUME_LISTING_H_
 #define CRYPTVOL_CSI_VOLUME_LISTING_H_
 
@@ -7,16 +8,19 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "csi/volume_locks.h"
 #include "luks/header.h"
+#include "volume/device_worker.h"
 #include "volume/storage.h"
 
 namespace cryptvol::driver {
 
 struct ListedVolume {
   std::string volume_id;
-  std::string backend;
+  std::string backend;  // "static" of a static volume
+  std::string device;   // of a static volume
   uint64_t capacity_bytes = 0;
-  bool attached = false;
+  bool attached = false;  // of a static volume: the device is there
   bool encrypted = false;
   size_t keyslots = 0;    // the recovery keyslot included
   bool recovery = false;  // there is one
@@ -26,6 +30,15 @@ struct ListedVolume {
 
 // All volumes of all backends. Reads each header, so it waits for storage that does not answer.
 absl::StatusOr<std::vector<ListedVolume>> ListBackendVolumes(const volume::Storage& storage);
+
+// What the static volumes are that were staged on this node, encrypted. Their devices are looked at by
+// workers of `workers`, and count only with the header that they had then. Waits for none longer than
+// some seconds. A worker that hangs holds a lock of `locks`, so that the next listing,
+// in whatever process, starts no other one; it is not the volume's own lock, which is another call's.
+std::vector<ListedVolume> ListStaticVolumes(const std::vector<block::StaticDevice>& devices,
+                                            const block::StaticRecords& records,
+                                            volume::DeviceWorkerFactory& workers,
+                                            VolumeLocks& locks);
 
 // The header that a device, an image or a saved header begins with.
 absl::StatusOr<luks::Header> ReadHeader(const std::string& path);

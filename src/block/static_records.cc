@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "base/atomic_file.h"
 #include "base/sha256.h"
 #include "base/status.h"
@@ -23,6 +26,19 @@ absl::StatusOr<FormatRecord> Parse(std::string_view text, const std::string& vol
   CV_ASSIGN_OR_RETURN(const std::string id, StringField(object, "volume_id"));
   if (id != volume_id) return InvalidArgument("it is of volume \"{}\"", id);
   return ParseFormatRecord(object["record"].dump());
+}
+
+constexpr char kDeviceSuffix[] = ".device";
+
+absl::StatusOr<StaticDevice> ReadDevice(const std::string& path) {
+  CV_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path));
+  CV_ASSIGN_OR_RETURN(const auto object,
+                      ParseObject(text, {"version", "volume_id", "device", "luks_uuid"}));
+  StaticDevice device;
+  CV_ASSIGN_OR_RETURN(device.volume_id, StringField(object, "volume_id"));
+  CV_ASSIGN_OR_RETURN(device.device, StringField(object, "device"));
+  CV_ASSIGN_OR_RETURN(device.luks_uuid, StringField(object, "luks_uuid"));
+  return device;
 }
 
 }  // namespace
@@ -71,6 +87,33 @@ absl::Status StaticRecords::Store(const std::string& volume_id, const FormatReco
 
 absl::Status StaticRecords::Remove(const std::string& volume_id) const {
   return RemoveFileDurably(PathOf(volume_id));
+}
+
+std::string StaticRecords::DevicePathOf(const std::string& volume_id) const {
+  return fmt::format("{}/{}{}", directory_, Hex(Sha256(volume_id)), kDeviceSuffix);
+}
+
+absl::Status StaticRecords::StoreDevice(const StaticDevice& device) const {
+  const std::string path = DevicePathOf(device.volume_id);
+  CV_ASSIGN_OR_RETURN(const std::string text, SerializeJson({{"version", kVersion},
+                                                             {"volume_id", device.volume_id},
+                                                             {"device", device.device},
+                                                             {"luks_uuid", device.luks_uuid}}));
+  const auto current = ReadSmallFile(path);
+  if (current.ok() && *current == text) return absl::OkStatus();
+  return WriteFileAtomically(path, text);
+}
+
+absl::StatusOr<std::vector<StaticDevice>> StaticRecords::ListDevices() const {
+  CV_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory_));
+  std::vector<StaticDevice> devices;
+  for (const std::string& name : names) {
+    if (!name.ends_with(kDeviceSuffix)) continue;
+    auto device = ReadDevice(fmt::format("{}/{}", directory_, name));
+    if (device.ok()) devices.push_back(*std::move(device));
+  }
+  std::ranges::sort(devices, {}, &StaticDevice::volume_id);
+  return devices;
 }
 
 }  // namespace cryptvol::block

@@ -4,12 +4,21 @@
 #define CRYPTVOL_BLOCK_STATIC_RECORDS_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "block/format_record.h"
 
 namespace cryptvol::block {
+
+// Where an encrypted static volume was when it was last staged on this node, which only its
+// PersistentVolume says otherwise.
+struct StaticDevice {
+  std::string volume_id;
+  std::string device;
+  std::string luks_uuid;
+};
 
 // Volume ids are any UTF-8; a file is named after the SHA-256 of the id and holds the id itself. A
 // file that cannot be read, or is of another volume, is DATA_LOSS: never a volume that was not
@@ -27,6 +36,13 @@ class StaticRecords {
   std::string PathOf(const std::string& volume_id) const;
 
   absl::Status Remove(const std::string& volume_id) const;  // absent is success
+
+  // Kept in files of their own, beside the records, so that an older driver reads these still. Writes
+  // only what is not on record already.
+  absl::Status StoreDevice(const StaticDevice& device) const;
+  // By volume id, ascending. What cannot be read is left out: nothing depends on it.
+  absl::StatusOr<std::vector<StaticDevice>> ListDevices() const;
+  std::string DevicePathOf(const std::string& volume_id) const;
 
  private:
   explicit StaticRecords(std::string directory) : directory_(std::move(directory)) {}

@@ -131,10 +131,20 @@ absl::Status StageOperation::Complete() {
     record_.device_bytes = inspection_.device.size_bytes;
     CV_RETURN_IF_ERROR(storage_->StoreRecord(record_));
   }
+  RememberDevice();
   const bool ours =
       inspection_.intent.has_value() && inspection_.intent->volume_id == request_.volume_id;
   if (!ours || read_only()) return absl::OkStatus();
   return worker_->ClearIntent(After(env_.limits.write));
+}
+
+// Only the list of keys asks for it.
+void StageOperation::RememberDevice() {
+  if (!request_.options.encrypted) return;
+  if (const absl::Status status = storage_->Remember(luks_uuid()); !status.ok()) {
+    Log(LogLevel::kWarning, "where the volume is could not be put on record, for the list of keys",
+        {{"volume", request_.volume_id}, {"error", Message(status)}});
+  }
 }
 
 // Peers' volumes get a token too; LUKS1 has none, and what is read-only is not written to.

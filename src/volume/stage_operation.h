@@ -56,6 +56,7 @@ class StageOperation {
   // stage_operation.cc again: what makes it final
   absl::Status Complete();
   absl::Status StoreReadyToken();
+  void RememberDevice();
   absl::Status MountStaged();
   void FollowSecret();
 

@@ -45,6 +45,7 @@ class BackendVolume : public VolumeStorage {
   absl::Status StoreRecord(const block::FormatRecord& record) override {
     return backend_->StoreFormatRecord(volume_id_, record);
   }
+  absl::Status Remember(const std::string& /*luks_uuid*/) override { return absl::OkStatus(); }
 
  private:
   block::Backend* backend_;
@@ -75,6 +76,9 @@ class StaticVolume : public VolumeStorage {
   absl::StatusOr<block::FormatRecord> LoadRecord() override { return records_->Load(volume_id_); }
   absl::Status StoreRecord(const block::FormatRecord& record) override {
     return records_->Store(volume_id_, record);
+  }
+  absl::Status Remember(const std::string& luks_uuid) override {
+    return records_->StoreDevice({volume_id_, device_, luks_uuid});
   }
 
  private:

@@ -38,6 +38,9 @@ class VolumeStorage {
   virtual absl::Status Detach() = 0;
   virtual absl::StatusOr<block::FormatRecord> LoadRecord() = 0;
   virtual absl::Status StoreRecord(const block::FormatRecord& record) = 0;
+  // It is open with the header of that UUID. A backend knows its volumes; where a static one is, is
+  // put on record, for the list of keys.
+  virtual absl::Status Remember(const std::string& luks_uuid) = 0;
 };
 
 // All storage of this node. Thread-safe.
@@ -60,6 +63,7 @@ class Storage {
                                                       const VolumeOptions& options) const;
 
   const std::vector<std::unique_ptr<block::Backend>>& backends() const { return backends_; }
+  const block::StaticRecords& static_records() const { return *static_records_; }
 
  private:
   std::vector<std::unique_ptr<block::Backend>> backends_;

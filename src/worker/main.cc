@@ -1,11 +1,13 @@
 // cryptvol-worker: carries out what the driver may not do itself. Started by the driver, speaks on
 // descriptor 3 (protocol.h), ends when the driver closes it. Not meant to be run by hand.
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cstdio>
 
 #include "base/secret_bytes.h"
+#include "base/unique_fd.h"
 #include "worker/dispatcher.h"
 #include "worker/protocol.h"
 #include "worker/warm_up.h"
@@ -39,6 +41,10 @@ int main(int argc, char** /*argv*/) {
     return 2;
   }
   if (absl::Status status = ForbidCoreDumps(); !status.ok()) return 1;
+  // Nothing is printed. One that hangs must not keep open a pipe that somebody reads to its end, when
+  // it is a command that started it.
+  const UniqueFd nowhere(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+  if (!nowhere.valid() || ::dup2(nowhere.get(), STDOUT_FILENO) < 0) return 1;
   worker::WarmUp();
   // Not by way of exit(): what libraries tidy up then costs as much as a small operation.
   ::_exit(worker::Serve());

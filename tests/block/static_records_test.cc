@@ -116,5 +116,40 @@ TEST(StaticRecordsTest, ArePrivate) {
   EXPECT_EQ(info.st_mode & 0777, 0600u);
 }
 
+// Where volumes are is kept for each, replaced when it changes and not written when it does not, and
+// is no record of a format.
+TEST(StaticRecordsTest, RememberDevices) {
+  ScratchDirectory scratch;
+  auto records = StaticRecords::Open(scratch.path());
+  ASSERT_THAT(records, IsOk());
+  EXPECT_THAT(Must(records->ListDevices()), IsEmpty());
+  ASSERT_THAT(records->StoreDevice({"b", "/dev/b", "u"}), IsOk());
+  ASSERT_THAT(records->StoreDevice({"a/b", "/dev/old", "u"}), IsOk());
+  ASSERT_THAT(records->StoreDevice({"a/b", "/dev/a", "v"}), IsOk());
+  const auto written = std::filesystem::last_write_time(records->DevicePathOf("a/b"));
+  ASSERT_THAT(records->StoreDevice({"a/b", "/dev/a", "v"}), IsOk());
+  EXPECT_EQ(written, std::filesystem::last_write_time(records->DevicePathOf("a/b")));
+  const auto devices = Must(records->ListDevices());
+  ASSERT_EQ(2u, devices.size());
+  EXPECT_EQ("a/b", devices[0].volume_id);
+  EXPECT_EQ("/dev/a", devices[0].device);
+  EXPECT_EQ("v", devices[0].luks_uuid);
+  EXPECT_EQ("b", devices[1].volume_id);
+  EXPECT_EQ(Must(records->Load("b")).state, FormatState::kNever);
+}
+
+// One that cannot be read is left out; the others are listed still.
+TEST(StaticRecordsTest, ListWhatCanBeRead) {
+  ScratchDirectory scratch;
+  auto records = StaticRecords::Open(scratch.path());
+  ASSERT_THAT(records, IsOk());
+  ASSERT_THAT(records->StoreDevice({"a", "/dev/a", "u"}), IsOk());
+  ASSERT_THAT(records->Store("b", Intended()), IsOk());
+  ASSERT_THAT(WriteFileAtomically(records->DevicePathOf("b"), "{"), IsOk());
+  const auto devices = Must(records->ListDevices());
+  ASSERT_EQ(1u, devices.size());
+  EXPECT_EQ("a", devices[0].volume_id);
+}
+
 }  // namespace
 }  // namespace cryptvol::block

@@ -176,5 +176,46 @@ TEST_F(Headers, OldKeysAreListedAndCounted) {
   EXPECT_THAT(metrics, ::testing::Not(HasSubstr("key_id=\"\"")));
 }
 
+// So are static volumes that were staged on this node, by whatever is on their devices now: one that
+// is gone, or has another header, is listed and not counted; one that was never staged is not opened.
+TEST_F(Headers, StaticVolumesAreListedAndCounted) {
+  std::map<std::string, Volume> volumes;
+  for (const char* id : {"a-staged", "b-unstaged", "c-gone", "d-exchanged"}) {
+    // By a name that can be taken away.
+    std::filesystem::create_symlink(NewDevice(32 << 20, id), path(id));
+    Volume volume = StaticVolume(path(id), id);
+    volume.secrets["CRYPTO_KEY_ID"] = volume.id == "a-staged" ? "2026" : "2025";
+    ASSERT_CODE(OK, Stage(volume));
+    if (volume.id != "a-staged") ASSERT_CODE(OK, Unstage(volume));
+    volumes[id] = volume;
+  }
+  std::filesystem::remove(path("c-gone"));
+  MustRun("cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file " +
+          KeyFile("other") + " " + volumes["d-exchanged"].context["device"]);
+  const Volume never = StaticVolume(NewDevice(32 << 20, "never"), "e-never");
+
+  const auto listed = nlohmann::json::parse(MustDo("key list --json"));
+  ASSERT_EQ(4, listed.size()) << listed;
+  for (const auto& volume : listed) EXPECT_EQ("static", volume["backend"]);
+  EXPECT_EQ("2026", listed[0]["key_id"]);
+  EXPECT_EQ(1, listed[0]["keyslots"]);
+  EXPECT_EQ("2025", listed[1]["key_id"]);
+  EXPECT_EQ(volumes["b-unstaged"].context["device"], listed[1]["device"]);
+  EXPECT_THAT(listed[2]["note"].get<std::string>(), HasSubstr("to forget it, remove " + path("")));
+  EXPECT_THAT(listed[3]["note"].get<std::string>(), HasSubstr("another LUKS header"));
+  EXPECT_THAT(MustDo("volumes"), HasSubstr(volumes["a-staged"].context["device"]));
+
+  driver_ = std::make_unique<Driver>(directory_,
+                                     std::vector<std::string>{"--metrics-address=127.0.0.1:9812"});
+  driver_->Start();
+  std::string metrics = HttpGet(9812, "/metrics");
+  for (int i = 0; i < 600 && metrics.find("cryptvol_volumes{") == std::string::npos; ++i) {
+    ::usleep(100'000);
+    metrics = HttpGet(9812, "/metrics");
+  }
+  EXPECT_THAT(metrics, HasSubstr("cryptvol_volumes{backend=\"static\",key_id=\"2025\"} 1\n"));
+  EXPECT_THAT(metrics, HasSubstr("cryptvol_volumes{backend=\"static\",key_id=\"2026\"} 1\n"));
+}
+
 }  // namespace
 }  // namespace cryptvol::vm
