@@ -33,8 +33,9 @@ absl::StatusOr<std::vector<ListedVolume>> ListBackendVolumes(const volume::Stora
 
 // What the static volumes are that were staged on this node, encrypted. Their devices are looked at by
 // workers of `workers`, and count only with the header that they had then. Waits for none longer than
-// some seconds. A worker that hangs holds a lock of `locks`, so that the next listing,
-// in whatever process, starts no other one; it is not the volume's own lock, which is another call's.
+// some seconds. A worker that hangs holds a lock of `locks`, so that the next listings, in whatever
+// process, do not start one each: two at most wait for a device, since a killed one may give up its
+// lock and then hang in closing the device. It is not the volume's own lock, which is another call's.
 std::vector<ListedVolume> ListStaticVolumes(const std::vector<block::StaticDevice>& devices,
                                             const block::StaticRecords& records,
                                             volume::DeviceWorkerFactory& workers,

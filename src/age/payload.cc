@@ -15,7 +15,9 @@ namespace cryptvol::age {
 namespace {
 
 // Chunks handed from thread to thread at once: more would cost cache, fewer context switches.
-constexpr size_t kBatchChunks = 4;
+constexpr size_t kBatchChunks = 8;
+// So that a worker need not wait for its turn while another, which has it, waits for a processor.
+constexpr size_t kBatchesEach = 2;
 
 struct Batch {
   explicit Batch(size_t in_bytes, size_t out_bytes) : in(in_bytes + 1), out(out_bytes) {}
@@ -168,23 +170,27 @@ absl::Status RunBatches(const SecretBytes& key, ByteSource& source, ByteSink& si
                         size_t in_chunk, size_t out_chunk,
                         absl::Status (*transform)(Aead&, Batch&, PieceSource*)) {
   if (threads == 0) threads = DefaultThreads();
-  // One more than are to be busy: one of them reads, writes, or waits for its turn.
-  const size_t workers = threads + 1;
+  BatchReader reader(source);
+  // One more than are to be busy where one of them may wait in read(2). Where none does, one more would
+  // be stopped in the middle of the batch that all others then wait for.
+  const size_t workers = threads + (reader.pieces() == nullptr ? 1 : 0);
   std::vector<Aead> ciphers;
   std::vector<Batch> batches;
   for (size_t i = 0; i < workers; ++i) {
     CV_ASSIGN_OR_RETURN(Aead cipher, Aead::New(key.span()));
     ciphers.push_back(std::move(cipher));
+  }
+  for (size_t i = 0; i < kBatchesEach * workers; ++i) {
     batches.emplace_back(kBatchChunks * in_chunk, kBatchChunks * out_chunk);
   }
-  BatchReader reader(source);
-  OrderedPipeline<Batch> pipeline(
-      std::move(batches), {.fill = [&](Batch& batch) { return reader.Fill(batch); },
-                           .transform =
-                               [&](Batch& batch, size_t worker) {
-                                 batch.status = transform(ciphers[worker], batch, reader.pieces());
-                               },
-                           .drain = [&](Batch& batch) { return DrainBatch(batch, sink); }});
+  OrderedPipeline<Batch> pipeline(workers, std::move(batches),
+                                  {.fill = [&](Batch& batch) { return reader.Fill(batch); },
+                                   .transform =
+                                       [&](Batch& batch, size_t worker) {
+                                         batch.status =
+                                             transform(ciphers[worker], batch, reader.pieces());
+                                       },
+                                   .drain = [&](Batch& batch) { return DrainBatch(batch, sink); }});
   return pipeline.Run();
 }
 

@@ -25,10 +25,10 @@ uint64_t SealedBytes(uint64_t plaintext_bytes);
 // As many threads as pay off here: one for each processor, at most 8.
 size_t DefaultThreads();
 
-// Both use `threads` (0: DefaultThreads) and one more, this one among them, and about 512 KiB of memory
-// for each. The source is read and the sink written on any of them, one call at a time each; a source
-// that has pieces is read by all at once. When one of the two fails, the other's call in progress is
-// waited for.
+// Both use `threads` (0: DefaultThreads), this one among them, one more where the source has no
+// pieces, and about 2 MiB of memory for each. The source is read and the sink written on any of them,
+// one call at a time each; pieces are read by all at once. When one of the two fails, the other's call
+// in progress is waited for.
 //
 // The key is DerivePayloadKey's.
 absl::Status EncryptPayload(const SecretBytes& payload_key, ByteSource& plaintext,

@@ -75,7 +75,6 @@ std::shared_ptr<const MappedWindow> MappedWindow::Map(int fd, uint64_t offset, s
   if (guard == nullptr) return nullptr;
   const size_t lead = offset % static_cast<size_t>(::getpagesize());
   size += lead;
-  // All its pages at once: a fault for each would cost more than what copying costs.
   void* memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd,
                         static_cast<off_t>(offset - lead));
   if (memory == MAP_FAILED) {

@@ -330,7 +330,7 @@ TEST_F(Payload, RangesAreThreadSafe) {
 TEST(Pipeline, KeepsTheOrder) {
   int next = 0;
   std::vector<int> drained;
-  OrderedPipeline<int> pipeline(std::vector<int>(6),
+  OrderedPipeline<int> pipeline(3, std::vector<int>(6),
                                 {.fill = [&](int& slot) -> absl::StatusOr<bool> {
                                    slot = next++;
                                    return slot == 99;
@@ -358,7 +358,7 @@ TEST(Pipeline, FirstErrorInOrderIsTheAnswer) {
   for (const int failing : {0, 1, 7, 50}) {
     int next = 0;
     std::vector<int> drained;
-    OrderedPipeline<int> pipeline(std::vector<int>(5),
+    OrderedPipeline<int> pipeline(5, std::vector<int>(5),
                                   {.fill = [&](int& slot) -> absl::StatusOr<bool> {
                                      slot = next++;
                                      if (slot == failing + 3) return Internal("fill {}", slot);
@@ -380,17 +380,18 @@ TEST(Pipeline, FirstErrorInOrderIsTheAnswer) {
 TEST(Pipeline, DrainsWhatCameBeforeAFailedFill) {
   int next = 0;
   int drained = 0;
-  OrderedPipeline<int> pipeline(std::vector<int>(4), {.fill = [&](int&) -> absl::StatusOr<bool> {
-                                                        if (next == 20) return Internal("no more");
-                                                        ++next;
-                                                        return false;
-                                                      },
-                                                      .transform = [](int&, size_t) {},
-                                                      .drain =
-                                                          [&](int&) {
-                                                            ++drained;
-                                                            return absl::OkStatus();
-                                                          }});
+  OrderedPipeline<int> pipeline(2, std::vector<int>(4),
+                                {.fill = [&](int&) -> absl::StatusOr<bool> {
+                                   if (next == 20) return Internal("no more");
+                                   ++next;
+                                   return false;
+                                 },
+                                 .transform = [](int&, size_t) {},
+                                 .drain =
+                                     [&](int&) {
+                                       ++drained;
+                                       return absl::OkStatus();
+                                     }});
   EXPECT_EQ(Message(pipeline.Run()), "no more");
   EXPECT_EQ(drained, 20);
 }

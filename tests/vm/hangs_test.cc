@@ -350,5 +350,29 @@ TEST_F(Hangs, AHeaderEscrowThatNeverAnswers) {
   EXPECT_CODE(OK, Delete(volume));
 }
 
+// The list of keys, which the driver has made every five minutes, goes on without a static volume's
+// device that hangs; two processes wait for that at most, however often the list is made.
+TEST_F(Hangs, AListOfKeysWithADeviceThatHangs) {
+  Volume other = StaticVolume(NewDevice(32 * kMiB, "other"), "static-other");
+  other.secrets["CRYPTO_KEY_ID"] = "2026";
+  ASSERT_CODE(OK, Stage(other));
+  const Volume hanging = HangingVolume();
+  for (int i = 0; i < 3; ++i) {
+    const auto start = steady_clock::now();
+    const std::string list = MustRun(
+        fmt::format("{} --state-dir={} key list 2>/dev/null", TheSetup().driver, path("state")));
+    EXPECT_LT(steady_clock::now() - start, kAtOnce);
+    EXPECT_THAT(list, ::testing::ContainsRegex("static-other .* 2026 "));
+    EXPECT_THAT(list, HasSubstr(i < 2 ? "it does not answer" : "not looked at"));
+    // One that is killed may hang once more, in closing the device, when its lock is gone already. The
+    // next one then waits for it in open(2), which it cannot be killed out of, and keeps its lock.
+    EXPECT_LE(StuckWorkers(), 2);
+  }
+  Resume();
+  WaitForNoStuckWorker();
+  ExpectKept(hanging);
+  EXPECT_CODE(OK, Unstage(other));
+}
+
 }  // namespace
 }  // namespace cryptvol::vm
