@@ -17,7 +17,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr int kVolumes = 100;
-constexpr int kSample = 40;  // unless everything is asked for
+constexpr int kSample = 24;  // unless everything is asked for
 // A sanitizer takes several times the memory of each process, none of the key derivations.
 constexpr int64_t kLimit = (kSanitized ? 3072 : 512) * kMiB;
 constexpr int64_t kHuge = (kSanitized ? 4096 : 1024) * kMiB;
@@ -92,7 +92,7 @@ class Storm : public BudgetTest {
   }
 };
 
-// One hundred volumes (forty in CI) of 64 MiB each and three of 1 GiB, within 512 MiB: the hundred are
+// One hundred volumes (24 in CI) of 64 MiB each and three of 1 GiB, within 512 MiB: the hundred are
 // staged, the three are told what they need, nothing is killed for memory, and the driver answers
 // throughout.
 TEST_F(Storm, AHundredVolumesWithin512MiB) {
