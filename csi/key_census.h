@@ -1,6 +1,6 @@
 // Counts, now and then, which keys the volumes of the backends, and the static ones that were staged
-// on this node, open with: whoever retires a key wants to
-// know what was not rotated yet, and most of that is not staged anywhere.
+// on this node, open with: whoever retires a key wants to know what was not rotated yet, and most of
+// that is not staged anywhere.
 #ifndef CRYPTVOL_CSI_KEY_CENSUS_H_
 #define CRYPTVOL_CSI_KEY_CENSUS_H_
 
