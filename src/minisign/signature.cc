@@ -30,13 +30,17 @@ absl::Status Malformed(std::string_view what) {
   return InvalidArgument("this is not a minisign signature: {}", what);
 }
 
+// Tabs aside, which stand in minisign's own comments.
+bool HasControlCharacters(std::string_view comment) {
+  return std::ranges::any_of(comment, [](char c) {
+    return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
+  });
+}
+
 absl::Status CheckComment(std::string_view comment) {
-  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  if (comment.size() > kMaxComment || std::ranges::any_of(comment, is_control)) {
+  if (comment.size() > kMaxComment || HasControlCharacters(comment)) {
     return InvalidArgument(
-        "a comment of a minisign signature has control characters or over {} "
-        "bytes",
-        kMaxComment);
+        "a comment of a minisign signature has control characters or over {} bytes", kMaxComment);
   }
   return absl::OkStatus();
 }
@@ -79,6 +83,10 @@ absl::StatusOr<Signature> ParseSignature(std::string_view text) {
   Signature signature;
   signature.untrusted_comment = lines[0].substr(kUntrusted.size());
   signature.trusted_comment = lines[2].substr(kTrusted.size());
+  if (HasControlCharacters(signature.untrusted_comment) ||
+      HasControlCharacters(signature.trusted_comment)) {
+    return Malformed("a comment has control characters");
+  }
   CV_RETURN_IF_ERROR(ParseSigned(lines[1], signature));
   CV_RETURN_IF_ERROR(ParseGlobal(lines[3], signature));
   return signature;

@@ -23,8 +23,8 @@ struct Signature {
   Ed25519Signature of_comment = {};  // over of_digest and the trusted comment
 };
 
-// INVALID_ARGUMENT for anything that is not exactly four lines of that kind, at most 8 KiB; also for
-// legacy signatures, saying so.
+// INVALID_ARGUMENT for anything that is not exactly four lines of that kind, at most 8 KiB, without
+// control characters but tabs; also for legacy signatures, saying so.
 absl::StatusOr<Signature> ParseSignature(std::string_view text);
 std::string SerializeSignature(const Signature& signature);
 
@@ -32,7 +32,7 @@ struct Comments {
   std::string untrusted = "signature from cryptsnap";
   std::string trusted;
 };
-// INVALID_ARGUMENT when a comment has control characters or more than 1 KiB.
+// INVALID_ARGUMENT when a comment has control characters but tabs, or more than 1 KiB.
 absl::StatusOr<Signature> Sign(const SecretKey& key, const Digest& digest,
                                const Comments& comments);
 

@@ -219,12 +219,21 @@ TEST_F(Signatures, RefuseOtherForms) {
   EXPECT_THAT(ParseSignature(good.substr(0, good.size() - 1)), IsOk());
 }
 
-// Comments cannot begin lines of their own.
+// Comments cannot begin lines of their own, nor write to a terminal; tabs are minisign's own.
 TEST_F(Signatures, CommentsAreOneLine) {
   for (const std::string comment : {"a\nb", "a\rb", "\x1b[2J"}) {
     EXPECT_THAT(Sign(key_, DigestOf("x"), {.trusted = comment}), Fails(kInvalid, "comment"));
     EXPECT_THAT(Sign(key_, DigestOf("x"), {.untrusted = comment}), Fails(kInvalid, "comment"));
   }
+  const std::string good = Signed("manifest");
+  for (const std::string_view comment : {"hello", "time:1"}) {
+    for (const std::string_view control : {"\r\r", "\x1b[2J", "\x7f"}) {
+      std::string bad = good;
+      bad.insert(bad.find(comment) + comment.size(), control);
+      EXPECT_THAT(ParseSignature(bad), Fails(kInvalid, "control characters"));
+    }
+  }
+  EXPECT_THAT(Sign(key_, DigestOf("x"), {.trusted = "a\tb"}), IsOk());
   EXPECT_THAT(Sign(key_, DigestOf("x"), {.trusted = std::string(1025, 'x')}),
               Fails(kInvalid, "1024"));
 }
