@@ -27,6 +27,8 @@ absl::StatusOr<Piece> FilePieces::Take(size_t most) {
   const off_t at = ::lseek(fd_, 0, SEEK_CUR);
   struct stat info;
   if (at < 0 || ::fstat(fd_, &info) != 0) return ErrnoStatus(errno, "read " + name_);
+  if (info.st_size < seen_) return Shortened();
+  seen_ = info.st_size;
   Piece piece;
   piece.offset = static_cast<uint64_t>(at);
   const off_t rest = std::max<off_t>(info.st_size - at, 0);
@@ -40,7 +42,10 @@ absl::StatusOr<Piece> FilePieces::Take(size_t most) {
 
 absl::Status FilePieces::Read(const Piece& piece, std::span<uint8_t> buffer) {
   const absl::Status status = ReadFullyAt(fd_, buffer.first(piece.size), piece.offset, name_);
-  if (!absl::IsOutOfRange(status)) return status;
+  return absl::IsOutOfRange(status) ? Shortened() : status;
+}
+
+absl::Status FilePieces::Shortened() const {
   return MakeStatus(
       absl::StatusCode::kAborted,
       "read {}: it became shorter while it was read; start again when nobody writes it", name_);

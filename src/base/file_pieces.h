@@ -2,6 +2,8 @@
 #ifndef CRYPTVOL_BASE_FILE_PIECES_H_
 #define CRYPTVOL_BASE_FILE_PIECES_H_
 
+#include <sys/types.h>
+
 #include <memory>
 #include <mutex>
 #include <string>
@@ -12,7 +14,8 @@
 namespace cryptvol {
 
 // From where the descriptor stands, which moves on as if the pieces were read: what comes after may
-// use read(2) again. A file that grows meanwhile is read to its new end.
+// use read(2) again. A file that grows meanwhile is read to its new end; of one that became shorter
+// nothing more can be taken (ABORTED), since what is missing would look like its end.
 class FilePieces : public PieceSource {
  public:
   // `fd`, of a regular file, outlives this. `name` is for errors.
@@ -25,9 +28,11 @@ class FilePieces : public PieceSource {
 
  private:
   std::shared_ptr<const MappedWindow> WindowWith(const Piece& piece);
+  absl::Status Shortened() const;
 
   const int fd_;
   const std::string name_;
+  off_t seen_ = 0;  // the file's size at the last Take
   std::mutex mutex_;
   std::shared_ptr<const MappedWindow> window_;  // the newest
 };

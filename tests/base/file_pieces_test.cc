@@ -131,6 +131,22 @@ TEST_F(FilePiecesTest, SayThatTheFileWasCut) {
   }
 }
 
+// Nor does a file that is cut between two pieces look like one that ends there.
+TEST_F(FilePiecesTest, SayThatTheFileWasCutBetweenPieces) {
+  for (const size_t rest :
+       {10'000, 50'000, 70'000}) {  // before, at and behind where the next begins
+    content_.clear();
+    Fill(100'000);
+    ASSERT_EQ(0, ::lseek(fd_.get(), 0, SEEK_SET));
+    FilePieces pieces(fd_.get(), "backup.tar");
+    ASSERT_TRUE(pieces.Take(50'000).ok());
+    Cut(rest);
+    const absl::Status status = pieces.Take(50'000).status();
+    EXPECT_EQ(absl::StatusCode::kAborted, status.code()) << rest;
+    EXPECT_THAT(Message(status), HasSubstr("backup.tar: it became shorter"));
+  }
+}
+
 // Bytes that vanish while they are used where they lie do not kill the process; the error is the same.
 TEST_F(FilePiecesTest, SurviveACutDuringUse) {
   for (const size_t rest : {8192, 999'990}) {  // at a page's end, and within the piece's last page
