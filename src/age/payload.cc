@@ -14,7 +14,7 @@
 namespace cryptvol::age {
 namespace {
 
-// Chunks handed from thread to thread at once: more would cost cache, fewer context switches.
+// Chunks that a worker takes at once: more would cost cache, fewer more changes of turn.
 constexpr size_t kBatchChunks = 8;
 // So that a worker need not wait for its turn while another, which has it, waits for a processor.
 constexpr size_t kBatchesEach = 2;
