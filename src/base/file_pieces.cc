@@ -66,6 +66,8 @@ absl::Status FilePieces::ReadInPlace(const Piece& piece, std::span<uint8_t> buff
                                      const Use& use) {
   if (piece.size > 0) {
     if (const auto window = WindowWith(piece)) {
+      // By each thread for its own piece, while others use theirs.
+      window->Populate(piece.offset, piece.size);
       const absl::Status status = use(window->At(piece.offset, piece.size));
       // What is cut within a page turns into zeros without a signal.
       const bool whole = !window->torn() && SizeOf(fd_) >= piece.offset + piece.size;

@@ -75,8 +75,8 @@ std::shared_ptr<const MappedWindow> MappedWindow::Map(int fd, uint64_t offset, s
   if (guard == nullptr) return nullptr;
   const size_t lead = offset % static_cast<size_t>(::getpagesize());
   size += lead;
-  void* memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd,
-                        static_cast<off_t>(offset - lead));
+  void* memory =
+      ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(offset - lead));
   if (memory == MAP_FAILED) {
     Release(*guard);
     return nullptr;
@@ -90,6 +90,15 @@ std::shared_ptr<const MappedWindow> MappedWindow::Map(int fd, uint64_t offset, s
 MappedWindow::~MappedWindow() {
   Release(guard_);
   ::munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size());
+}
+
+void MappedWindow::Populate(uint64_t offset, size_t size) const {
+  const std::span<const uint8_t> bytes = At(offset, size);
+  const size_t lead =
+      reinterpret_cast<uintptr_t>(bytes.data()) % static_cast<size_t>(::getpagesize());
+  // Where it does not work (before Linux 5.14, behind the end of a file that was cut), pages come one by
+  // one.
+  ::madvise(const_cast<uint8_t*>(bytes.data()) - lead, bytes.size() + lead, MADV_POPULATE_READ);
 }
 
 bool MappedWindow::torn() const { return guard_.torn; }
