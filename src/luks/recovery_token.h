@@ -26,15 +26,22 @@ struct RecoveryToken {
   std::string age_file;  // armored
 };
 
+// Iterations of PBKDF2 in a recovery keyslot: its passphrase is random.
+inline constexpr uint32_t kRecoveryIterations = 1000;
+
 // The JSON of one for that keyslot; its id is the header's to give.
 std::string SerializeRecoveryToken(int keyslot, const std::string& age_file);
 
-// Those that are well-formed and whose keyslot is there, by id. Two are there when a change of
-// recipients was cut short.
+// Of one whose keyslot is still to be made: LUKS2 lets a token name only what is there. Stored first,
+// so that a keyslot that was made before a crash has its passphrase beside it.
+std::string SerializePlannedRecoveryToken(int keyslot, const std::string& age_file);
+
+// Those that are well-formed and whose keyslot is there, by id; a planned one's when it is of the kind
+// that was planned. Two are there when a change of recipients was cut short.
 std::vector<RecoveryToken> FindRecoveryTokens(const Header& header);
 
-// The ids of those that lost their keyslot: a change of recipients was cut short after it had destroyed the
-// keyslot. They open nothing, and take room.
+// The ids of those without a keyslot: a change of recipients was cut short before it had made the
+// keyslot, or after it had destroyed it. They open nothing, and take room.
 std::vector<int> FindLeftoverRecoveryTokens(const Header& header);
 
 // Whether one of them is for this keyslot.

@@ -45,9 +45,13 @@ class LuksSession {
   absl::StatusOr<CryptDevice> LoadDevice();
   absl::Status ReadHeaderAgain();
   absl::StatusOr<SecretBytes> VolumeKeyBy(int keyslot, const SecretBytes& passphrase, int* opened);
-  absl::StatusOr<int> AddKeyslotWith(const crypt_pbkdf_type& pbkdf, const SecretBytes& passphrase);
+  bool HasKeyslot(int keyslot) const;
+  absl::StatusOr<int> FreeKeyslot() const;
+  absl::StatusOr<int> AddKeyslotAt(int wanted, const crypt_pbkdf_type& pbkdf,
+                                   const SecretBytes& passphrase);
   absl::Status AddRecovery(const std::vector<std::string>& recipients);
   absl::Status RemoveRecovery(const luks::RecoveryToken& token);
+  absl::StatusOr<int> StoreTokenAt(int id, const std::string& json);
   absl::Status RemoveToken(int id);
   absl::StatusOr<std::vector<uint8_t>> ImageOnDevice();
   absl::Status InspectHeader(int fd, volume::Inspection& inspection);

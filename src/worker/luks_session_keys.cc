@@ -38,33 +38,40 @@ absl::StatusOr<int> LuksSession::AddKeyslot(const luks::FormatParameters& parame
                                             const SecretBytes& passphrase) {
   if (!copy_.has_value()) return Internal("add a keyslot: no header was inspected");
   const bool luks2 = copy_->header.version == 2;
-  return AddKeyslotWith(luks2 ? PbkdfOf(parameters) : Luks1PbkdfOf(parameters), passphrase);
+  CV_RETURN_IF_ERROR(FreeKeyslot().status());
+  return AddKeyslotAt(CRYPT_ANY_SLOT, luks2 ? PbkdfOf(parameters) : Luks1PbkdfOf(parameters),
+                      passphrase);
 }
 
-absl::StatusOr<int> LuksSession::AddKeyslotWith(const crypt_pbkdf_type& pbkdf,
-                                                const SecretBytes& passphrase) {
+bool LuksSession::HasKeyslot(int keyslot) const {
+  const std::vector<luks::Keyslot>& keyslots = copy_->header.keyslots;
+  return std::ranges::find(keyslots, keyslot, &luks::Keyslot::id) != keyslots.end();
+}
+
+absl::StatusOr<int> LuksSession::FreeKeyslot() const {
+  const int most = crypt_keyslot_max(copy_->header.version == 2 ? CRYPT_LUKS2 : CRYPT_LUKS1);
+  for (int keyslot = 0; keyslot < most; ++keyslot) {
+    if (!HasKeyslot(keyslot)) return keyslot;
+  }
+  return MakeStatus(absl::StatusCode::kResourceExhausted,
+                    "all {} keyslots of {} are in use; remove one (cryptvol-csi key remove)", most,
+                    path_);
+}
+
+absl::StatusOr<int> LuksSession::AddKeyslotAt(int wanted, const crypt_pbkdf_type& pbkdf,
+                                              const SecretBytes& passphrase) {
   CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
-  const bool luks2 = copy_->header.version == 2;
   CV_RETURN_IF_ERROR(CryptStatus(crypt_set_pbkdf_type(device.get(), &pbkdf), "choose the PBKDF"));
   const int keyslot = crypt_keyslot_add_by_volume_key(
-      device.get(), CRYPT_ANY_SLOT, reinterpret_cast<const char*>(volume_key_.data()),
-      volume_key_.size(), passphrase.chars(), passphrase.size());
-  if (keyslot == -EINVAL && crypt_keyslot_max(luks2 ? CRYPT_LUKS2 : CRYPT_LUKS1) ==
-                                static_cast<int>(copy_->header.keyslots.size())) {
-    TakeCryptLog();
-    return MakeStatus(absl::StatusCode::kResourceExhausted,
-                      "all {} keyslots of {} are in use; remove one (cryptvol-csi key remove)",
-                      copy_->header.keyslots.size(), path_);
-  }
+      device.get(), wanted, reinterpret_cast<const char*>(volume_key_.data()), volume_key_.size(),
+      passphrase.chars(), passphrase.size());
   CV_RETURN_IF_ERROR(CryptStatus(keyslot, "add a keyslot to " + path_));
   CV_RETURN_IF_ERROR(ReadHeaderAgain());
   int opened = CRYPT_ANY_SLOT;
   auto proof = VolumeKeyBy(keyslot, passphrase, &opened);
-  if (!proof.ok() || !proof->Equals(volume_key_)) {
-    return Internal("the new keyslot {} of {} does not open; the old ones were left: {}", keyslot,
-                    path_, proof.ok() ? "it holds another key" : Message(proof.status()));
-  }
-  return keyslot;
+  if (proof.ok() && proof->Equals(volume_key_)) return keyslot;
+  return Internal("the new keyslot {} of {} does not open; the old ones were left: {}", keyslot,
+                  path_, proof.ok() ? "it holds another key" : Message(proof.status()));
 }
 
 absl::Status LuksSession::DestroyKeyslot(int keyslot) {
@@ -85,45 +92,51 @@ absl::Status LuksSession::DestroyKeyslot(int keyslot) {
 }
 
 absl::Status LuksSession::StoreToken(const luks::VolumeToken& token) {
-  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
+  if (!copy_.has_value()) return Internal("store a token: no header was inspected");
   CV_ASSIGN_OR_RETURN(std::optional<luks::FoundToken> found, luks::FindToken(copy_->header));
   const int id = found.has_value() ? found->id : CRYPT_ANY_TOKEN;
-  const std::string json = luks::SerializeToken(token);
-  CV_RETURN_IF_ERROR(CryptStatus(crypt_token_json_set(device.get(), id, json.c_str()),
-                                 "store the token in the header of " + path_));
-  return ReadHeaderAgain();
+  return StoreTokenAt(id, luks::SerializeToken(token)).status();
+}
+
+absl::StatusOr<int> LuksSession::StoreTokenAt(int id, const std::string& json) {
+  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
+  const int stored = crypt_token_json_set(device.get(), id, json.c_str());
+  CV_RETURN_IF_ERROR(CryptStatus(stored, "store a token in the header of " + path_));
+  CV_RETURN_IF_ERROR(ReadHeaderAgain());
+  return stored;
 }
 
 absl::Status LuksSession::SetRecovery(const std::vector<std::string>& recipients) {
-  if (copy_.has_value() && copy_->header.version != 2) {
+  if (!copy_.has_value()) return Internal("set recovery recipients: no header was inspected");
+  if (copy_->header.version != 2) {
     return FailedPrecondition("{} is LUKS1, which has no place for a recovery key", path_);
   }
-  std::vector<luks::RecoveryToken> old;
-  std::vector<int> leftovers;
-  if (copy_.has_value()) {
-    old = luks::FindRecoveryTokens(copy_->header);
-    leftovers = luks::FindLeftoverRecoveryTokens(copy_->header);
-  }
+  const std::vector<luks::RecoveryToken> old = luks::FindRecoveryTokens(copy_->header);
   // First: they take the room that the new one needs.
-  for (const int id : leftovers) CV_RETURN_IF_ERROR(RemoveToken(id));
+  for (const int id : luks::FindLeftoverRecoveryTokens(copy_->header)) {
+    CV_RETURN_IF_ERROR(RemoveToken(id));
+  }
   if (!recipients.empty()) CV_RETURN_IF_ERROR(AddRecovery(recipients));
   // Only now: until the new one is proven, the old one stays.
   for (const luks::RecoveryToken& token : old) CV_RETURN_IF_ERROR(RemoveRecovery(token));
   return absl::OkStatus();
 }
 
+// The token first: a keyslot that is there when this is cut short can be told from a user's, and opens
+// with what the token holds.
 absl::Status LuksSession::AddRecovery(const std::vector<std::string>& recipients) {
   CV_ASSIGN_OR_RETURN(const RecoveryPassphrase recovery, MakeRecoveryPassphrase(recipients));
-  CV_ASSIGN_OR_RETURN(const int keyslot, AddKeyslotWith(MinimalPbkdf(), recovery.passphrase));
-  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
-  const std::string json = luks::SerializeRecoveryToken(keyslot, recovery.age_file);
-  const int result = crypt_token_json_set(device.get(), CRYPT_ANY_TOKEN, json.c_str());
-  if (result >= 0) return ReadHeaderAgain();
-  // A keyslot whose passphrase nobody knows is of no use.
-  const absl::Status failed = CryptStatus(result, "store the recovery token in " + path_);
-  device.reset();
-  DestroyKeyslot(keyslot).IgnoreError();
-  return failed;
+  CV_ASSIGN_OR_RETURN(const int keyslot, FreeKeyslot());
+  CV_ASSIGN_OR_RETURN(const int token,
+                      StoreTokenAt(CRYPT_ANY_TOKEN, luks::SerializePlannedRecoveryToken(
+                                                        keyslot, recovery.age_file)));
+  absl::Status added = AddKeyslotAt(keyslot, MinimalPbkdf(), recovery.passphrase).status();
+  if (!added.ok()) {
+    // Not beside a keyslot that was made, and does not open.
+    if (!HasKeyslot(keyslot)) RemoveToken(token).IgnoreError();
+    return added;
+  }
+  return StoreTokenAt(token, luks::SerializeRecoveryToken(keyslot, recovery.age_file)).status();
 }
 
 absl::Status LuksSession::RemoveRecovery(const luks::RecoveryToken& token) {

@@ -1,5 +1,7 @@
 #include "worker/pbkdf.h"
 
+#include "luks/recovery_token.h"
+
 namespace cryptvol::worker {
 
 crypt_pbkdf_type PbkdfOf(const luks::FormatParameters& parameters) {
@@ -27,7 +29,7 @@ crypt_pbkdf_type MinimalPbkdf() {
   crypt_pbkdf_type pbkdf = {};
   pbkdf.type = CRYPT_KDF_PBKDF2;
   pbkdf.hash = "sha256";
-  pbkdf.iterations = 1000;
+  pbkdf.iterations = luks::kRecoveryIterations;
   pbkdf.flags = CRYPT_PBKDF_NO_BENCHMARK;
   return pbkdf;
 }

@@ -27,6 +27,8 @@ Header WithTokens(std::map<int, std::string> tokens) {
 TEST(RecoveryToken, HasTheDocumentedForm) {
   EXPECT_EQ(SerializeRecoveryToken(1, "AGE"),
             R"({"age":"AGE","keyslots":["1"],"type":"cryptvol-recovery","version":1})");
+  EXPECT_EQ(SerializePlannedRecoveryToken(1, "AGE"),
+            R"({"age":"AGE","keyslots":[],"planned":"1","type":"cryptvol-recovery","version":1})");
 }
 
 // What is written is found again, beside the tokens of others, all of them and by id.
@@ -64,6 +66,29 @@ TEST(RecoveryToken, IgnoresWhatIsNone) {
     token.merge_patch(patch);
     EXPECT_THAT(FindRecoveryTokens(WithTokens({{0, token.dump()}})), IsEmpty()) << patch.dump();
   }
+}
+
+// A planned keyslot is the token's only when it is of the kind that was planned, and not a user's that got
+// the same number later.
+TEST(RecoveryToken, APlannedKeyslotIsTheTokens) {
+  Header header = WithTokens({{2, SerializePlannedRecoveryToken(4, kAgeFile)}});
+  Keyslot& keyslot = header.keyslots.back();
+  ASSERT_EQ(keyslot.id, 4);
+  keyslot.kdf = "pbkdf2";
+  keyslot.kdf_iterations = 1000;
+  EXPECT_THAT(FindRecoveryTokens(header), ElementsAre(Field(&RecoveryToken::keyslot, 4)));
+  EXPECT_THAT(FindLeftoverRecoveryTokens(header), IsEmpty());
+  const auto expect_leftover = [&header] {
+    EXPECT_THAT(FindRecoveryTokens(header), IsEmpty());
+    EXPECT_THAT(FindLeftoverRecoveryTokens(header), ElementsAre(2));
+  };
+  keyslot.kdf_iterations = 1001;
+  expect_leftover();
+  keyslot.kdf_iterations = 1000;
+  keyslot.kdf = "argon2id";
+  expect_leftover();
+  header.keyslots.pop_back();
+  expect_leftover();
 }
 
 // Left over is one of ours that names no keyslot: none that works, none of others, none of a version to come.

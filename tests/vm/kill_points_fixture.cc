@@ -76,6 +76,11 @@ std::string KillPointsTest::Preload() const {
                      KillPoints::kVariable, path("kill-points"), Library());
 }
 
+std::string KillPointsTest::Maintenance() const {
+  return fmt::format("{}{} --state-dir={} --backend=loop:{} --worker={} ", Preload(),
+                     TheSetup().driver, path("state"), path("backend"), path("worker"));
+}
+
 // Of a keyslot on a disk that rotates libcryptsetup overwrites each page dozens of times, and every
 // time is a point.
 void KillPointsTest::StopTheDisk() {

@@ -51,10 +51,12 @@ class KillPointsTest : public DriverTest {
   // A freshly staged volume works, and keeps what is written; unstaged in the end.
   void ExpectUsable(const Volume& volume);
 
-  // What a command line needs in front of it for its points to count.
-  std::string Preload() const;
+  // cryptvol-csi with this node's storage, to be followed by its command; its points count.
+  std::string Maintenance() const;
 
  private:
+  // What a command line needs in front of it for its points to count.
+  std::string Preload() const;
   void MapControl();
   void StopTheDisk();
   void PreloadWorkers();

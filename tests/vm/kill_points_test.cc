@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "fmt/format.h"
@@ -18,10 +19,7 @@ class KillPointsStaticVolume : public KillPointsTest {};
 class KillPointsLaterCalls : public KillPointsTest {};
 class KillPointsHeaderRestore : public KillPointsTest {
  protected:
-  std::string Header() const {
-    return fmt::format("{}{} --state-dir={} --backend=loop:{} --worker={} header ", Preload(),
-                       TheSetup().driver, path("state"), path("backend"), path("worker"));
-  }
+  std::string Header() const { return Maintenance() + "header "; }
   std::string Saved(const Volume& volume) const { return path("saved-" + volume.id); }
   std::string Kept() const { return path(fmt::format("kept-{}", restores_)); }
   void Save(const Volume& volume) { MustRun(Header() + "save " + volume.id + " " + Saved(volume)); }
@@ -49,6 +47,53 @@ class KillPointsRotation : public KillPointsTest {
                  ImageOf(volume))
                .status == 0;
   }
+};
+class KillPointsRecovery : public KillPointsTest {
+ protected:
+  void SetUp() override {
+    KillPointsTest::SetUp();
+    MustRun("age-keygen -o " + path("id") + " 2>/dev/null");
+    recipient_ = MustRun("age-keygen -y " + path("id"));
+  }
+  grpc::Status SetRecovery(const Volume& volume) {
+    const ShellResult result =
+        Shell(fmt::format("{} key set-recovery {} --key-file {} --recipient {}", Maintenance(),
+                          volume.id, KeyFile(volume.secrets.at("CRYPTO_KEY_VALUE")), recipient_));
+    return result.status == 0 ? grpc::Status::OK
+                              : grpc::Status(grpc::StatusCode::UNKNOWN, result.output);
+  }
+  // Keyslots for the Secret's key, and for recovery, as the driver sees them.
+  std::pair<int, int> Keyslots(const Volume& volume) {
+    const auto list = nlohmann::json::parse(
+        MustRun(fmt::format("{} --state-dir={} --backend=loop:{} key list --json {}",
+                            TheSetup().driver, path("state"), path("backend"), volume.id)));
+    std::pair<int, int> count = {0, 0};
+    for (const auto& keyslot : list.at("keyslots")) {
+      ++(keyslot.at("recovery").get<bool>() ? count.second : count.first);
+    }
+    return count;
+  }
+  // With stock tools alone.
+  void ExpectOpensWithTheIdentity(const Volume& volume) {
+    const std::string image = ImageOf(volume);
+    const auto metadata =
+        nlohmann::json::parse(MustRun("cryptsetup luksDump --dump-json-metadata " + image));
+    int tokens = 0;
+    for (const auto& [id, token] : metadata.at("tokens").items()) {
+      if (token.at("type") != "cryptvol-recovery") continue;
+      ++tokens;
+      ASSERT_EQ(1, token.at("keyslots").size());
+      WriteFile(path("token.age"), token.at("age").get<std::string>());
+      MustRun(fmt::format(
+          "age -d -i {} {} | cryptsetup open --test-passphrase --key-slot {} "
+          "--key-file - {}",
+          path("id"), path("token.age"), token.at("keyslots")[0].get<std::string>(), image));
+    }
+    EXPECT_EQ(1, tokens);
+  }
+
+ private:
+  std::string recipient_;
 };
 class KillPointsMkfs : public KillPointsTest {
  protected:
@@ -177,6 +222,24 @@ TEST_F(KillPointsHeaderRestore, OfADamagedHeader) {
            std::filesystem::remove(Kept());
            ExpectKept(volume);
          });
+  }
+}
+
+// Recipients of the recovery keyslot are replaced. At each moment every keyslot but the Secret's is known to be one
+// for recovery, and in the end there is one of them, which the identity opens.
+TEST_F(KillPointsRecovery, RecipientsAreReplaced) {
+  for (const std::string& filesystem : Filesystems()) {
+    const Volume volume = WithData(filesystem);
+    Walk([] {},
+         [&] {
+           EXPECT_EQ(1, Keyslots(volume).first);
+           return SetRecovery(volume);
+         },
+         [&] {
+           EXPECT_EQ(std::pair(1, 1), Keyslots(volume));
+           ExpectOpensWithTheIdentity(volume);
+         });
+    ExpectKept(volume);
   }
 }
 

@@ -137,6 +137,29 @@ TEST_F(Recovery, ATokenWithoutItsKeyslotIsRemoved) {
   EXPECT_EQ("kept", KeptIn("/dev/mapper/cvtest-recovered"));
 }
 
+// A change of recipients that was cut short between the keyslot and its token has left one that the
+// recipients open all the same, and that goes with the next change.
+TEST_F(Recovery, AKeyslotWhoseTokenIsStillPlannedIsTheRecipients) {
+  const Volume volume = Recoverable(NewIdentity("old"));
+  const std::string image = ImageOf(volume);
+  auto token = nlohmann::json::parse(MustRun("cryptsetup token export --token-id 1 " + image));
+  token["planned"] = token["keyslots"][0];
+  token["keyslots"] = nlohmann::json::array();
+  WriteFile(path("token"), token.dump());
+  MustRun("cryptsetup token remove --token-id 1 " + image);
+  MustRun("cryptsetup token import --token-id 1 --json-file " + path("token") + " " + image);
+
+  const std::string device = CopyOf(volume);
+  MustDo("recover " + device + " -i " + path("old") + " --open cvtest-recovered");
+  EXPECT_EQ("kept", KeptIn("/dev/mapper/cvtest-recovered"));
+  MustRun("cryptsetup close cvtest-recovered");
+  MustDo(fmt::format("key set-recovery {} --key-file {} --recipient {}", volume.id,
+                     KeyFile("the key"), NewIdentity("new")));
+  EXPECT_EQ(1, RecoveryTokens(volume));
+  const auto header = nlohmann::json::parse(MustDo("key list --json " + volume.id));
+  EXPECT_EQ(2, header["keyslots"].size());
+}
+
 // Rotation leaves the recovery keyslot, and does not try old keys on it.
 TEST_F(Recovery, SurvivesRotation) {
   Volume volume = Recoverable(NewIdentity("id"));
