@@ -32,7 +32,7 @@ const Keyslot* NamedKeyslot(const Json& names, const Header& header) {
   return FindKeyslot(header, names.front().get<std::string>());
 }
 
-// The one that was to be made: nobody else makes any with so few iterations.
+// The one that was to be made, by its number of iterations.
 const Keyslot* PlannedKeyslot(const Json& token, const Header& header) {
   const std::optional<std::string> planned = FindString(token, kPlanned);
   if (!planned.has_value()) return nullptr;

@@ -26,8 +26,9 @@ struct RecoveryToken {
   std::string age_file;  // armored
 };
 
-// Iterations of PBKDF2 in a recovery keyslot: its passphrase is random.
-inline constexpr uint32_t kRecoveryIterations = 1000;
+// Iterations of PBKDF2 in a recovery keyslot. Its passphrase is random, so a few do; not the least that
+// LUKS allows, which random keys of Secrets have, so that it can be told from theirs.
+inline constexpr uint32_t kRecoveryIterations = 1021;
 
 // The JSON of one for that keyslot; its id is the header's to give.
 std::string SerializeRecoveryToken(int keyslot, const std::string& age_file);

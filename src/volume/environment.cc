@@ -31,6 +31,8 @@ std::string MappingName(const std::string& driver_name, const std::string& volum
   return "cryptvol-" + Hex(Sha256(text)).substr(0, 32);
 }
 
+std::string TrialMappingName(const std::string& mapping_name) { return mapping_name + "-restore"; }
+
 std::string MappingPath(const std::string& mapping_name) { return "/dev/mapper/" + mapping_name; }
 
 absl::StatusOr<std::string> NewUuid() {

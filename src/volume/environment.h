@@ -82,6 +82,8 @@ struct Environment {
 // collide.
 std::string MappingName(const std::string& driver_name, const std::string& volume_id);
 std::string MappingPath(const std::string& mapping_name);
+// Beside it, the one through which a header restore looks at what lies behind the header.
+std::string TrialMappingName(const std::string& mapping_name);
 
 // A random (version 4) UUID from the kernel.
 absl::StatusOr<std::string> NewUuid();

@@ -32,7 +32,7 @@ HeaderWork::HeaderWork(const Environment& environment, std::string volume_id,
                        std::shared_ptr<OperationLock> lock)
     : env_(environment),
       volume_id_(std::move(volume_id)),
-      trial_mapping_(MappingName(environment.driver_name, volume_id_) + "-restore"),
+      trial_mapping_(TrialMappingName(MappingName(environment.driver_name, volume_id_))),
       lock_(std::move(lock)),
       worker_(environment.workers->New(lock_)) {}
 
@@ -88,7 +88,13 @@ absl::Status HeaderWork::RemoveKey(const SecretBytes& remaining, int keyslot) {
 absl::Status HeaderWork::SetRecovery(const SecretBytes& existing,
                                      const std::vector<std::string>& recipients) {
   CV_ASSIGN_OR_RETURN(const HeaderSummary header, UsableHeader());
-  CV_RETURN_IF_ERROR(Unlock(existing, header));
+  CV_ASSIGN_OR_RETURN(const int opened, Unlock(existing, header));
+  if (luks::IsRecoveryKeyslot(header.recovery, opened)) {
+    return FailedPrecondition(
+        "the given key opens keyslot {}, which is for recovery and would be destroyed; nothing was "
+        "changed. Give another key of the volume; recover --new-key-file makes one",
+        opened);
+  }
   const absl::Status status = worker_->SetRecovery(recipients, Deadline::After(env_.limits.unlock));
   KeepHeader(env_, inspection_.device.path, volume_id_);
   return status;

@@ -36,7 +36,7 @@ block::Region IntentRegion(const std::optional<luks::Intent>& intent) {
 
 // A keyslot for the holders of the recovery identities, and the token with its passphrase.
 absl::Status AddRecovery(crypt_device* device, const RecoveryPassphrase& recovery) {
-  const crypt_pbkdf_type pbkdf = MinimalPbkdf();
+  const crypt_pbkdf_type pbkdf = RecoveryPbkdf();
   CV_RETURN_IF_ERROR(CryptStatus(crypt_set_pbkdf_type(device, &pbkdf), "choose the PBKDF"));
   const int keyslot = crypt_keyslot_add_by_volume_key(
       device, CRYPT_ANY_SLOT, nullptr, 0, recovery.passphrase.chars(), recovery.passphrase.size());

@@ -52,6 +52,7 @@ class LuksSession {
   absl::Status AddRecovery(const std::vector<std::string>& recipients);
   absl::Status RemoveRecovery(const luks::RecoveryToken& token);
   absl::StatusOr<int> StoreTokenAt(int id, const std::string& json);
+  absl::Status RemoveLeftoverTokens();
   absl::Status RemoveToken(int id);
   absl::StatusOr<std::vector<uint8_t>> ImageOnDevice();
   absl::Status InspectHeader(int fd, volume::Inspection& inspection);

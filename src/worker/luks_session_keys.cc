@@ -39,6 +39,8 @@ absl::StatusOr<int> LuksSession::AddKeyslot(const luks::FormatParameters& parame
   if (!copy_.has_value()) return Internal("add a keyslot: no header was inspected");
   const bool luks2 = copy_->header.version == 2;
   CV_RETURN_IF_ERROR(FreeKeyslot().status());
+  // Nobody shall take this keyslot for the one that a recovery token has waited for.
+  CV_RETURN_IF_ERROR(RemoveLeftoverTokens());
   return AddKeyslotAt(CRYPT_ANY_SLOT, luks2 ? PbkdfOf(parameters) : Luks1PbkdfOf(parameters),
                       passphrase);
 }
@@ -112,10 +114,8 @@ absl::Status LuksSession::SetRecovery(const std::vector<std::string>& recipients
     return FailedPrecondition("{} is LUKS1, which has no place for a recovery key", path_);
   }
   const std::vector<luks::RecoveryToken> old = luks::FindRecoveryTokens(copy_->header);
-  // First: they take the room that the new one needs.
-  for (const int id : luks::FindLeftoverRecoveryTokens(copy_->header)) {
-    CV_RETURN_IF_ERROR(RemoveToken(id));
-  }
+  // They take the room that the new one needs.
+  CV_RETURN_IF_ERROR(RemoveLeftoverTokens());
   if (!recipients.empty()) CV_RETURN_IF_ERROR(AddRecovery(recipients));
   // Only now: until the new one is proven, the old one stays.
   for (const luks::RecoveryToken& token : old) CV_RETURN_IF_ERROR(RemoveRecovery(token));
@@ -130,7 +130,7 @@ absl::Status LuksSession::AddRecovery(const std::vector<std::string>& recipients
   CV_ASSIGN_OR_RETURN(const int token,
                       StoreTokenAt(CRYPT_ANY_TOKEN, luks::SerializePlannedRecoveryToken(
                                                         keyslot, recovery.age_file)));
-  absl::Status added = AddKeyslotAt(keyslot, MinimalPbkdf(), recovery.passphrase).status();
+  absl::Status added = AddKeyslotAt(keyslot, RecoveryPbkdf(), recovery.passphrase).status();
   if (!added.ok()) {
     // Not beside a keyslot that was made, and does not open.
     if (!HasKeyslot(keyslot)) RemoveToken(token).IgnoreError();
@@ -142,6 +142,13 @@ absl::Status LuksSession::AddRecovery(const std::vector<std::string>& recipients
 absl::Status LuksSession::RemoveRecovery(const luks::RecoveryToken& token) {
   CV_RETURN_IF_ERROR(DestroyKeyslot(token.keyslot));
   return RemoveToken(token.id);
+}
+
+absl::Status LuksSession::RemoveLeftoverTokens() {
+  for (const int id : luks::FindLeftoverRecoveryTokens(copy_->header)) {
+    CV_RETURN_IF_ERROR(RemoveToken(id));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status LuksSession::RemoveToken(int id) {

@@ -25,7 +25,7 @@ crypt_pbkdf_type Luks1PbkdfOf(const luks::FormatParameters& parameters) {
   return pbkdf;
 }
 
-crypt_pbkdf_type MinimalPbkdf() {
+crypt_pbkdf_type RecoveryPbkdf() {
   crypt_pbkdf_type pbkdf = {};
   pbkdf.type = CRYPT_KDF_PBKDF2;
   pbkdf.hash = "sha256";

@@ -13,8 +13,8 @@ crypt_pbkdf_type PbkdfOf(const luks::FormatParameters& parameters);
 // LUKS1 knows PBKDF2 only; an Argon2 cost has no translation, so it gets our own default.
 crypt_pbkdf_type Luks1PbkdfOf(const luks::FormatParameters& parameters);
 
-// For a passphrase of 256 random bits: the least that libcryptsetup takes.
-crypt_pbkdf_type MinimalPbkdf();
+// Of a recovery keyslot.
+crypt_pbkdf_type RecoveryPbkdf();
 
 }  // namespace cryptvol::worker
 

@@ -75,16 +75,16 @@ TEST(RecoveryToken, APlannedKeyslotIsTheTokens) {
   Keyslot& keyslot = header.keyslots.back();
   ASSERT_EQ(keyslot.id, 4);
   keyslot.kdf = "pbkdf2";
-  keyslot.kdf_iterations = 1000;
+  keyslot.kdf_iterations = 1021;
   EXPECT_THAT(FindRecoveryTokens(header), ElementsAre(Field(&RecoveryToken::keyslot, 4)));
   EXPECT_THAT(FindLeftoverRecoveryTokens(header), IsEmpty());
   const auto expect_leftover = [&header] {
     EXPECT_THAT(FindRecoveryTokens(header), IsEmpty());
     EXPECT_THAT(FindLeftoverRecoveryTokens(header), ElementsAre(2));
   };
-  keyslot.kdf_iterations = 1001;
+  keyslot.kdf_iterations = 1000;  // as that of a random key
   expect_leftover();
-  keyslot.kdf_iterations = 1000;
+  keyslot.kdf_iterations = 1021;
   keyslot.kdf = "argon2id";
   expect_leftover();
   header.keyslots.pop_back();

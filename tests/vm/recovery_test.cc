@@ -20,13 +20,13 @@ class Recovery : public MaintenanceTest {
   Volume Recoverable(const std::string& recipients) {
     return Used("the key", {{"recoveryRecipients", recipients}});
   }
-  // The passphrase of keyslot 1, in a file, with stock tools alone.
-  ShellResult DecryptByHand(const Volume& volume, const std::string& identity) {
+  // The passphrase in a recovery token, in a file, with stock tools alone.
+  ShellResult DecryptByHand(const Volume& volume, const std::string& identity, int token = 1) {
     return Shell(
-        fmt::format("cryptsetup token export --token-id 1 {} | python3 -c "
+        fmt::format("cryptsetup token export --token-id {} {} | python3 -c "
                     "'import json, sys; print(json.load(sys.stdin)[\"age\"])' | "
                     "age -d -i {} -o {}",
-                    ImageOf(volume), path(identity), path("passphrase")));
+                    token, ImageOf(volume), path(identity), path("passphrase")));
   }
   int RecoveryTokens(const Volume& volume) const {
     return std::stoi(
@@ -158,6 +158,31 @@ TEST_F(Recovery, AKeyslotWhoseTokenIsStillPlannedIsTheRecipients) {
   EXPECT_EQ(1, RecoveryTokens(volume));
   const auto header = nlohmann::json::parse(MustDo("key list --json " + volume.id));
   EXPECT_EQ(2, header["keyslots"].size());
+}
+
+// A keyslot that a rotation made where a recovery keyslot was planned, before that change was cut short, is not
+// taken for it.
+TEST_F(Recovery, APlannedKeyslotThatARotationTookIsTheSecrets) {
+  Volume volume = Recoverable(NewIdentity("old"));
+  const std::string image = ImageOf(volume);
+  auto token = nlohmann::json::parse(MustRun("cryptsetup token export --token-id 1 " + image));
+  token["planned"] = "2";
+  token["keyslots"] = nlohmann::json::array();
+  WriteFile(path("token"), token.dump());
+  MustRun("cryptsetup token import --json-file " + path("token") + " " + image);
+  volume.secrets = QuickSecret("next");
+  volume.secrets["CRYPTO_KEY_PREVIOUS_VALUE"] = "the key";
+  ExpectKept(volume);
+  ASSERT_TRUE(Opens(volume, "next"));
+  EXPECT_EQ(1, RecoveryTokens(volume));
+  MustDo(fmt::format("key set-recovery {} --key-file {} --recipient {}", volume.id, KeyFile("next"),
+                     NewIdentity("new")));
+  EXPECT_TRUE(Opens(volume, "next"));
+  EXPECT_EQ(1, RecoveryTokens(volume));
+  ASSERT_EQ(0, DecryptByHand(volume, "new", 2).status);
+  const std::string passphrase = path("passphrase");
+  ExpectRefused(fmt::format("key set-recovery {} --key-file {} --none", volume.id, passphrase),
+                "is for recovery and would be destroyed");
 }
 
 // Rotation leaves the recovery keyslot, and does not try old keys on it.
