@@ -154,6 +154,13 @@ std::string PlannedUuid(const FilesystemFacts& facts) {
   return facts.record.state == FormatState::kIntended ? facts.record.filesystem_uuid : "";
 }
 
+// Zeros are not enough: a device may read zeros for a while, and what a block volume holds may lie further in.
+bool NeverUsed(const FilesystemFacts& facts) {
+  if (!facts.data_reads_zero || WasFormatted(facts.record)) return false;
+  if (facts.luks_uuid.empty()) return true;
+  return facts.token != nullptr && facts.token->state == luks::VolumeState::kFormatting;
+}
+
 absl::StatusOr<FilesystemAction> DecideWithoutSignature(const FilesystemFacts& facts) {
   if (facts.just_formatted) return FilesystemAction::kMake;
   if (const std::string before = FilesystemBefore(facts); !before.empty()) {
@@ -167,7 +174,14 @@ absl::StatusOr<FilesystemAction> DecideWithoutSignature(const FilesystemFacts& f
     return FailedPrecondition(
         "the volume has no filesystem yet, and it is staged read-only; stage it read-write once");
   }
-  if (Unfinished(facts) || facts.data_reads_zero) return FilesystemAction::kMake;
+  if (Unfinished(facts) || NeverUsed(facts)) return FilesystemAction::kMake;
+  if (!facts.luks_uuid.empty() && facts.token == nullptr) {
+    return FailedPrecondition(
+        "the volume opens with its key, but holds no filesystem, and what wrote its LUKS header was "
+        "not this driver; nothing was written. If it is new, make one by hand (cryptsetup open, "
+        "mkfs.{}), or wipe the device, or use volumeMode: Block",
+        facts.wanted);
+  }
   return FailedPrecondition(
       "the volume holds data without a filesystem (was it used as a block volume?); nothing was "
       "written. Use volumeMode: Block, or wipe it by hand");

@@ -41,8 +41,11 @@ bool IsOfHeader(const MappingReport& mapping, std::string luks_uuid) {
 }  // namespace
 
 absl::Status StageOperation::PrepareEncrypted() {
+  CV_RETURN_IF_ERROR(CloseTrialMapping());
   CV_ASSIGN_OR_RETURN(const Existing existing, HandleExistingMapping());
-  if (existing == Existing::kUsable) return absl::OkStatus();
+  if (existing == Existing::kUsable) {
+    return CheckToken(request_.volume_id, request_.options.adopt_volume_id, *inspection_.header);
+  }
   const auto action = DecideDevice(request_.volume_id, inspection_, record_);
   if (absl::IsDataLoss(action.status()) && inspection_.device.contents == block::Contents::kBlank) {
     return MakeStatus(action.status().code(), "{}. If it was wiped on purpose: {}",
@@ -51,6 +54,19 @@ absl::Status StageOperation::PrepareEncrypted() {
   CV_RETURN_IF_ERROR(action);
   if (*action == DeviceAction::kOpen) return OpenDevice();
   return FormatDevice(*action == DeviceAction::kFormatTorn);
+}
+
+// What a header restore that was killed has left holds the device.
+absl::Status StageOperation::CloseTrialMapping() {
+  if (inspection_.device.users.empty()) return absl::OkStatus();
+  const std::string trial = TrialMappingName(mapping_name_);
+  CV_ASSIGN_OR_RETURN(const std::optional<MappingReport> mapping,
+                      worker_->DescribeMapping(trial, After(env_.limits.map)));
+  if (!mapping.has_value()) return absl::OkStatus();
+  Log(LogLevel::kWarning, "removing what a header restore left",
+      {{"volume", request_.volume_id}, {"mapping", trial}});
+  CV_RETURN_IF_ERROR(worker_->Deactivate(trial, After(env_.limits.map)));
+  return Inspect();
 }
 
 // A mapping of our name can be left from a stage that a crash cut short, be in use by a block
@@ -179,6 +195,7 @@ absl::Status StageOperation::RecordIntent(const HeaderPlan& plan, bool torn) {
 absl::Status StageOperation::OpenDevice() {
   const HeaderSummary& header = *inspection_.header;
   CV_RETURN_IF_ERROR(CheckToken(request_.volume_id, request_.options.adopt_volume_id, header));
+  CV_RETURN_IF_ERROR(CheckSameHeader());
   if (header.keyslots.empty()) {
     return FailedPrecondition(
         "the LUKS header of {} (LUKS {}) has no usable keyslot, so no key can open it: its "
@@ -192,6 +209,20 @@ absl::Status StageOperation::OpenDevice() {
   CV_ASSIGN_OR_RETURN(unlocked_,
                       UnlockWithAnyKey(env_, *worker_, device_, header, *request_.secret));
   return Activate();
+}
+
+// Of a header without a token only the record tells whose it is.
+absl::Status StageOperation::CheckSameHeader() const {
+  const HeaderSummary& header = *inspection_.header;
+  if (header.token.has_value() || record_.state != FormatState::kFormatted ||
+      record_.luks_uuid.empty() || record_.luks_uuid == header.uuid) {
+    return absl::OkStatus();
+  }
+  return FailedPrecondition(
+      "{} has the LUKS header {}, and the volume had {} when it was staged last: it is another "
+      "device, or was formatted anew; nothing was changed. Correct the device; if it was "
+      "formatted anew on purpose: {}",
+      device_, header.uuid, record_.luks_uuid, storage_->WayToStartOver());
 }
 
 absl::Status StageOperation::Activate() {

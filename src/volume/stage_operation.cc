@@ -159,6 +159,13 @@ absl::Status StageOperation::StoreReadyToken() {
   const bool right = before != nullptr && before->state == luks::VolumeState::kReady &&
                      before->volume_id == request_.volume_id;
   if (!luks2 || (right && !damaged)) return absl::OkStatus();
+  if (!just_formatted_ && !unlocked_.has_value()) {
+    // A block volume that is open already. Its damaged copy can wait; a key has to open the header before it
+    // is changed.
+    if (right) return absl::OkStatus();
+    CV_RETURN_IF_ERROR(
+        UnlockWithAnyKey(env_, *worker_, device_, *inspection_.header, *request_.secret));
+  }
   luks::VolumeToken ready = before != nullptr ? *before : luks::VolumeToken();
   ready.volume_id = request_.volume_id;
   ready.filesystem = request_.access.filesystem;

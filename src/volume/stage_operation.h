@@ -36,6 +36,8 @@ class StageOperation {
 
   // stage_device.cc
   absl::Status PrepareEncrypted();
+  absl::Status CloseTrialMapping();
+  absl::Status CheckSameHeader() const;
   absl::Status PreparePlain();
   absl::StatusOr<Existing> HandleExistingMapping();
   absl::Status CheckFormat(bool torn);

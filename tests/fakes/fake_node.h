@@ -36,6 +36,10 @@ struct World {
   std::optional<volume::MappingReport> mapping;
   std::vector<mount::MountEntry> mounts;
 
+  bool HasMapping(const std::string& name) const {
+    return mapping.has_value() && mapping->name == name;
+  }
+
   // Faults: the step with this number (from 1) fails.
   int steps = 0;
   int fail_at = 0;
@@ -134,7 +138,9 @@ class FakeWorker : public volume::DeviceWorker {
       header.uuid = world_->header->luks_uuid;
       for (const auto& [id, passphrase] : world_->keyslots) header.keyslots.push_back(id);
       header.data_offset = luks::kHeaderBytes;
-      header.token = luks::FoundToken{0, world_->header->token};
+      if (!world_->header->token.volume_id.empty()) {
+        header.token = luks::FoundToken{0, world_->header->token};
+      }
     }
     return inspection;
   }
@@ -237,18 +243,20 @@ class FakeWorker : public volume::DeviceWorker {
     return *world_->mapping;
   }
   absl::Status StoreToken(const luks::VolumeToken& token, Deadline) override {
-    return world_->Step("store token", [&] {
+    return world_->Step("store token", [&]() -> absl::Status {
+      if (!unlocked_) return absl::InternalError("nothing is unlocked");
       world_->header->token = token;
       return absl::OkStatus();
     });
   }
-  absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string&,
+  absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string& name,
                                                                        Deadline) override {
     CV_RETURN_IF_ERROR(world_->Step("describe mapping"));
-    return world_->mapping;
+    return world_->HasMapping(name) ? world_->mapping : std::nullopt;
   }
-  absl::Status Deactivate(const std::string&, Deadline) override {
+  absl::Status Deactivate(const std::string& name, Deadline) override {
     return world_->Step("deactivate", [&]() -> absl::Status {
+      if (!world_->HasMapping(name)) return absl::OkStatus();
       if (!world_->mounts.empty()) return FailedPrecondition("the mapping is in use");
       world_->mapping.reset();
       return absl::OkStatus();

@@ -7,6 +7,7 @@
 
 #include "fmt/format.h"
 #include "refusals.h"
+#include "stock_tools.h"
 
 namespace cryptvol::vm {
 namespace {
@@ -102,6 +103,64 @@ TEST_F(LyingDevices, ZerosForTheData) {
   ExpectRefused(volume, StatusCode::DATA_LOSS, {"superblock is gone", "nothing was written"});
   SetTable(Truth(0, kMiBs));
   ExpectKept(volume);
+}
+
+// A peer's volume that was never staged here, whose data reads zeros for a while.
+TEST_F(LyingDevices, ZerosForTheDataOfAPeersVolume) {
+  const Volume ours = UsedVolume();
+  disk_ = NewLuksDevice("a peer's", "", kMiBs * kMiB);
+  const Volume volume = StaticVolume("/dev/mapper/cvtest-lie", "static-peers");
+  {
+    StockMapping mapping(disk_, KeyFile("a peer's"));
+    MustRun("mkfs.ext4 -q " + mapping.path());
+  }
+  SetTable(Truth(0, 16) + Zeros(16, kMiBs));
+  Volume opened = volume;
+  opened.secrets = {{"CRYPTO_KEY_VALUE", "a peer's"}};
+  ExpectStageRefused(opened, path("luks.img"), StatusCode::FAILED_PRECONDITION,
+                     {"make one by hand"});
+  SetTable(Truth(0, kMiBs));
+  ASSERT_CODE(OK, Stage(opened));
+  EXPECT_CODE(OK, Unstage(opened));
+}
+
+// A block volume whose data lies where nobody looks for zeros is not made a filesystem's.
+TEST_F(LyingDevices, ABlockVolumeStagedAsAFilesystem) {
+  disk_ = NewDevice(64 * kMiB);
+  Volume volume = StaticVolume(disk_);
+  volume.block = true;
+  ASSERT_CODE(OK, Stage(volume));
+  MustRun("dd if=/dev/urandom bs=1M count=1 seek=30 conv=fsync status=none of=/dev/mapper/" +
+          MappingOf(volume));
+  ASSERT_CODE(OK, Unstage(volume));
+  volume.block = false;
+  volume.filesystem = "ext4";
+  ExpectRefused(volume, StatusCode::FAILED_PRECONDITION, {"used as a block volume"});
+}
+
+// Without tokens only the record tells two volumes with one key apart: devices in each other's place.
+TEST_F(LyingDevices, SwappedDevicesOfLuks1) {
+  std::vector<Volume> volumes;
+  for (const char* name : {"one", "two"}) {
+    const std::string device = NewDevice(32 * kMiB, name);
+    MustRun("cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 --key-file " +
+            KeyFile("shared") + " " + device);
+    fs::create_symlink(device, path(std::string("by-") + name));
+    Volume volume = StaticVolume(path(std::string("by-") + name), std::string("static-") + name);
+    volume.block = true;
+    volume.secrets = {{"CRYPTO_KEY_VALUE", "shared"}};
+    ASSERT_CODE(OK, Stage(volume));
+    ASSERT_CODE(OK, Unstage(volume));
+    volumes.push_back(volume);
+  }
+  fs::rename(path("by-one"), path("third"));
+  fs::rename(path("by-two"), path("by-one"));
+  fs::rename(path("third"), path("by-two"));
+  for (const Volume& volume : volumes) {
+    EXPECT_THAT(Stage(volume),
+                Refused(StatusCode::FAILED_PRECONDITION, {volume.id, "it is another device"}));
+    EXPECT_FALSE(IsMapped(volume));
+  }
 }
 
 // A volume of our own backend whose image shows zeros, as a network filesystem may after a fault.

@@ -207,10 +207,32 @@ class DecideFilesystemTest : public ::testing::Test {
 // A filesystem is made where this very call formatted, or where nothing was ever written.
 TEST_F(DecideFilesystemTest, MakesOneOnWhatWasNeverWritten) {
   facts_.data_reads_zero = true;
+  facts_.token = &token_;
+  EXPECT_EQ(FilesystemAction::kMake, *DecideFilesystem(facts_));
+  facts_.token = nullptr;
+  facts_.luks_uuid.clear();
   EXPECT_EQ(FilesystemAction::kMake, *DecideFilesystem(facts_));
   facts_.data_reads_zero = false;
   facts_.just_formatted = true;
   EXPECT_EQ(FilesystemAction::kMake, *DecideFilesystem(facts_));
+}
+
+// Zeros where a filesystem would begin do not make a volume that was used, as a block volume or by another
+// tool, one that was not.
+TEST_F(DecideFilesystemTest, ZerosAreNoProofOfAVolumeThatWasUsed) {
+  facts_.data_reads_zero = true;
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, "make one by hand");
+  token_.state = luks::VolumeState::kReady;
+  token_.filesystem = "";
+  facts_.token = &token_;
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, "volumeMode: Block");
+  token_.state = luks::VolumeState::kFormatting;
+  facts_.record = Record(FormatState::kFormatted);
+  facts_.record.filesystem = "";
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, "volumeMode: Block");
+  facts_.luks_uuid.clear();
+  facts_.token = nullptr;
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, "volumeMode: Block");
 }
 
 // Bytes without a signature are a user's, unless our own mkfs was cut short.

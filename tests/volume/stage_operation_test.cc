@@ -208,6 +208,43 @@ TEST_F(StageTest, KeepsABlockVolumesMapping) {
   EXPECT_EQ(0, world_.mkfs_runs);
 }
 
+// Its token is written with a key that opens the header, and never without.
+TEST_F(StageTest, GivesATokenToABlockVolumeThatIsOpen) {
+  block_ = true;
+  ASSERT_EQ(absl::OkStatus(), Stage());
+  world_.header->token = {};
+  EXPECT_EQ(absl::StatusCode::kUnauthenticated, Stage("wrong").code());
+  EXPECT_EQ(absl::OkStatus(), Stage());
+  EXPECT_EQ("pvc-1", world_.header->token.volume_id);
+  EXPECT_THAT(world_.trace, Not(Contains("deactivate")));
+  world_.header->token.volume_id = "pvc-2";
+  EXPECT_EQ(absl::StatusCode::kFailedPrecondition, Stage().code());
+}
+
+// Without a token, the record tells whether the header is the volume's.
+TEST_F(StageTest, RefusesAnotherHeaderWithoutAToken) {
+  ASSERT_EQ(absl::OkStatus(), Stage());
+  ASSERT_EQ(absl::OkStatus(), Unstage());
+  world_.header->token = {};
+  ASSERT_EQ(absl::OkStatus(), Stage());
+  ASSERT_EQ(absl::OkStatus(), Unstage());
+  world_.header->token = {};
+  world_.header->luks_uuid = "99999999-2222-3333-4444-555555555555";
+  const absl::Status status = Stage();
+  EXPECT_EQ(absl::StatusCode::kFailedPrecondition, status.code());
+  EXPECT_THAT(Message(status), HasSubstr("another device"));
+  EXPECT_FALSE(world_.mapping.has_value());
+}
+
+// What a header restore that was killed has left is closed.
+TEST_F(StageTest, ClosesTheMappingOfARestore) {
+  ASSERT_EQ(absl::OkStatus(), Stage());
+  ASSERT_EQ(absl::OkStatus(), Unstage());
+  world_.mapping.emplace().name = TrialMappingName(MappingName("csi.cryptvol.io", "pvc-1"));
+  ASSERT_EQ(absl::OkStatus(), Stage());
+  EXPECT_EQ(MappingName("csi.cryptvol.io", "pvc-1"), world_.mapping->name);
+}
+
 // A torn header with data behind it was whole once: it is not written over.
 TEST_F(StageTest, RefusesATornHeaderOverData) {
   world_.torn = true;
