@@ -108,20 +108,27 @@ absl::StatusOr<block::Backend*> Storage::FindBackend(const std::string& name) co
 }
 
 absl::StatusOr<block::Backend*> Storage::FindOwner(const std::string& volume_id) const {
+  absl::Status failed;
   for (const auto& backend : backends_) {
     auto info = backend->Get(volume_id);
     if (info.ok()) return backend.get();
     // An id that no backend could have made is not one of theirs.
-    if (!absl::IsNotFound(info.status()) && !absl::IsInvalidArgument(info.status())) {
-      return info.status();
-    }
+    if (absl::IsNotFound(info.status()) || absl::IsInvalidArgument(info.status())) continue;
+    // Whose disk is not mounted, say. Volumes of the others do not wait for that.
+    if (failed.ok()) failed = Annotate(info.status(), "ask the backend " + backend->name());
   }
-  return nullptr;
+  if (failed.ok()) return nullptr;
+  const auto record = static_records_->Load(volume_id);
+  if (record.ok() && record->state != block::FormatState::kNever) return nullptr;
+  return failed;
 }
 
 absl::StatusOr<std::unique_ptr<VolumeStorage>> Storage::Open(const std::string& volume_id,
                                                              const VolumeOptions& options) const {
-  CV_ASSIGN_OR_RETURN(block::Backend * owner, FindOwner(volume_id));
+  absl::StatusOr<block::Backend*> found = FindOwner(volume_id);
+  // The attributes say that it is a static one, whatever is the matter with a backend.
+  if (!found.ok() && options.device.empty()) return found.status();
+  block::Backend* const owner = found.ok() ? *found : nullptr;
   if (owner != nullptr && !options.device.empty()) {
     return FailedPrecondition(
         "the backend {} has this volume, and its attributes name the device {}: give the static "

@@ -54,7 +54,8 @@ class Storage {
   // there are.
   absl::StatusOr<block::Backend*> FindBackend(const std::string& name) const;
 
-  // The backend that has this volume, or null.
+  // The backend that has this volume, or null. When one cannot be asked, and no other has the volume, its error;
+  // but null for a static volume that was staged on this node.
   absl::StatusOr<block::Backend*> FindOwner(const std::string& volume_id) const;
 
   // NOT_FOUND when no backend has it and the options name no device. FAILED_PRECONDITION when both
