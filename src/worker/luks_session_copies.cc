@@ -5,11 +5,13 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "age/file.h"
 #include "base/atomic_file.h"
 #include "base/memory_stream.h"
 #include "base/sha256.h"
 #include "base/status.h"
+#include "block/directory.h"
 #include "block/inspect.h"
 #include "luks/layout.h"
 #include "worker/escrow.h"
@@ -23,24 +25,27 @@ namespace fs = std::filesystem;
 
 using volume::kEscrowSuffix;
 
-// Of both copies of the metadata: it changes with every change of the header.
-std::string MetadataDigest(const std::vector<uint8_t>& image, const luks::Header& header) {
+// Of both copies of the metadata, and of who can read them: it changes with every change of the header, and
+// with the recipients.
+std::string SavedDigest(const std::vector<uint8_t>& image, const luks::Header& header,
+                        std::vector<std::string> recipients) {
   const size_t copies = header.version == 1 ? 1 : 2;
   const auto metadata =
       std::span(image).first(std::min<size_t>(image.size(), copies * header.metadata_bytes));
-  return Hex(Sha256(metadata)).substr(0, 16);
+  std::ranges::sort(recipients);
+  const std::string text =
+      absl::StrCat(Hex(Sha256(metadata)), "\n", absl::StrJoin(recipients, "\n"));
+  return Hex(Sha256(AsBytes(text))).substr(0, 16);
 }
 
 // What an earlier state of the same header left there.
 absl::Status RemoveOthers(const std::string& directory, const std::string& prefix,
                           const std::string& kept) {
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(directory, error)) {
-    const std::string name = entry.path().filename().string();
+  CV_ASSIGN_OR_RETURN(const std::vector<std::string> names, block::ListDirectory(directory));
+  for (const std::string& name : names) {
     if (name == kept || !name.starts_with(prefix) || !name.ends_with(kEscrowSuffix)) continue;
-    CV_RETURN_IF_ERROR(RemoveFileDurably(entry.path().string()));
+    CV_RETURN_IF_ERROR(RemoveFileDurably(directory + "/" + name));
   }
-  if (error) return ErrnoStatus(error.value(), "list " + directory);
   return absl::OkStatus();
 }
 
@@ -100,8 +105,8 @@ absl::StatusOr<bool> LuksSession::EscrowHeader(const volume::EscrowRequest& requ
   if (!copy_.has_value()) return Internal("escrow the header: none was inspected");
   CV_ASSIGN_OR_RETURN(const std::vector<uint8_t> image, ImageOnDevice());
   const std::string prefix = absl::StrCat(request.volume, ".", copy_->header.uuid, ".");
-  const std::string name =
-      absl::StrCat(prefix, MetadataDigest(image, copy_->header), std::string(kEscrowSuffix));
+  const std::string name = absl::StrCat(
+      prefix, SavedDigest(image, copy_->header, request.recipients), std::string(kEscrowSuffix));
   const std::string path = request.directory + "/" + name;
   std::error_code error;
   if (fs::exists(path, error)) return false;

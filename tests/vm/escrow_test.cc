@@ -45,6 +45,18 @@ class Escrow : public MaintenanceTest {
   }
 };
 
+// Other recipients read what is kept from the next stage on, and those of before no longer.
+TEST_F(Escrow, FollowsItsRecipients) {
+  const Volume volume = Used();
+  const std::set<std::string> before = Kept();
+  MustRun("rm " + path("id") + " && age-keygen -o " + path("id") + " 2>/dev/null");
+  WriteFile(path("recipients"), MustRun("age-keygen -y " + path("id")) + "\n");
+  Restart(path("escrow"));
+  ExpectKept(volume);
+  EXPECT_NE(before, Kept());
+  EXPECT_TRUE(SavedOpens("the key"));
+}
+
 // After the first stage the header is there, ready, readable by its owner alone; it restores a volume
 // whose own one is gone.
 TEST_F(Escrow, RestoresALostHeader) {
