@@ -108,6 +108,12 @@ class Hangs : public DriverTest {
   static int StuckWorkers() {
     return std::stoi(MustRun("ps -e -o stat=,comm= | grep -c '^D.*cryptvol-worker' || true"));
   }
+  void ExpectRestartsBesideStuckWorkers(int count) {
+    EXPECT_EQ(count, StuckWorkers());
+    ExpectStopsInTime();
+    driver_->Start();
+    Live("pvc-another");
+  }
   static void WaitForNoStuckWorker() {
     for (int i = 0; i < 300 && StuckWorkers() != 0; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -237,10 +243,7 @@ TEST_F(Hangs, ATargetThatNeverAnswers) {
   for (int i = 0; i < 5; ++i) {
     ExpectAtOnce([&] { return GetStats(volume, target); }, {volume.id, target, "does not answer"});
   }
-  EXPECT_EQ(1, StuckWorkers());
-  ExpectStopsInTime();
-  driver_->Start();
-  Live("pvc-another");
+  ExpectRestartsBesideStuckWorkers(1);
   silent.End();
   WaitForNoStuckWorker();
   ASSERT_CODE(OK, Publish(volume, target));
@@ -271,10 +274,7 @@ TEST_F(Hangs, ADirectoryOnTheWayThatNeverAnswers) {
     ExpectAbortedAtOnce(unstaged, {"NodeStageVolume has been at work on it since"});
     ExpectAtOnce([&] { return Publish(volume, target); }, {volume.id, target, "does not answer"});
   }
-  EXPECT_EQ(2, StuckWorkers());
-  ExpectStopsInTime();
-  driver_->Start();
-  Live("pvc-another");
+  ExpectRestartsBesideStuckWorkers(2);
   ExpectAbortedAtOnce(unstaged, {"(cryptvol-worker)"});
   silent.End();
   WaitForNoStuckWorker();
@@ -301,10 +301,7 @@ TEST_F(Hangs, ADirectoryWithVolumesBelowThatStopsAnswering) {
   Live("pvc-other");
   EXPECT_THAT(unpublish.get(), Refused(StatusCode::ABORTED, {volume.id, "unmount"}));
   EXPECT_CODE(ABORTED, Unpublish(volume, target));
-  EXPECT_EQ(1, StuckWorkers());
-  ExpectStopsInTime();
-  driver_->Start();
-  Live("pvc-another");
+  ExpectRestartsBesideStuckWorkers(1);
   silent.End();
   WaitForNoStuckWorker();
   EXPECT_CODE(OK, Unpublish(volume, target));

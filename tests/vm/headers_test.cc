@@ -14,7 +14,22 @@ namespace {
 
 using ::testing::HasSubstr;
 
-using Headers = MaintenanceTest;
+class Headers : public MaintenanceTest {
+ protected:
+  // Of a new driver, once it has looked at all volumes.
+  std::string MetricsWithVolumes() {
+    constexpr int kPort = 9812;
+    driver_ = std::make_unique<Driver>(
+        directory_, std::vector<std::string>{fmt::format("--metrics-address=127.0.0.1:{}", kPort)});
+    driver_->Start();
+    std::string metrics = HttpGet(kPort, "/metrics");
+    for (int i = 0; i < 600 && metrics.find("cryptvol_volumes{") == std::string::npos; ++i) {
+      ::usleep(100'000);
+      metrics = HttpGet(kPort, "/metrics");
+    }
+    return metrics;
+  }
+};
 
 // A header that was lost altogether comes back from the saved one, and stock cryptsetup could have
 // restored it too.
@@ -162,14 +177,7 @@ TEST_F(Headers, OldKeysAreListedAndCounted) {
   EXPECT_EQ("2025", listed[0]["key_id"]);
   EXPECT_EQ("2026", listed[1]["key_id"]);
   EXPECT_EQ("not formatted", listed[2]["note"]);
-  driver_ = std::make_unique<Driver>(directory_,
-                                     std::vector<std::string>{"--metrics-address=127.0.0.1:9812"});
-  driver_->Start();
-  std::string metrics = HttpGet(9812, "/metrics");
-  for (int i = 0; i < 600 && metrics.find("cryptvol_volumes{") == std::string::npos; ++i) {
-    ::usleep(100'000);
-    metrics = HttpGet(9812, "/metrics");
-  }
+  const std::string metrics = MetricsWithVolumes();
   const std::string backend = "cryptvol_volumes{backend=\"loop:" + path("backend") + "\",key_id=";
   EXPECT_THAT(metrics, HasSubstr(backend + "\"2025\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr(backend + "\"2026\"} 1\n"));
@@ -205,14 +213,7 @@ TEST_F(Headers, StaticVolumesAreListedAndCounted) {
   EXPECT_THAT(listed[3]["note"].get<std::string>(), HasSubstr("another LUKS header"));
   EXPECT_THAT(MustDo("volumes"), HasSubstr(volumes["a-staged"].context["device"]));
 
-  driver_ = std::make_unique<Driver>(directory_,
-                                     std::vector<std::string>{"--metrics-address=127.0.0.1:9812"});
-  driver_->Start();
-  std::string metrics = HttpGet(9812, "/metrics");
-  for (int i = 0; i < 600 && metrics.find("cryptvol_volumes{") == std::string::npos; ++i) {
-    ::usleep(100'000);
-    metrics = HttpGet(9812, "/metrics");
-  }
+  const std::string metrics = MetricsWithVolumes();
   EXPECT_THAT(metrics, HasSubstr("cryptvol_volumes{backend=\"static\",key_id=\"2025\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("cryptvol_volumes{backend=\"static\",key_id=\"2026\"} 1\n"));
 }
