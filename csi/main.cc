@@ -95,10 +95,12 @@ std::optional<absl::Status> RunMaintenance(MaintenanceCommands& commands, Recove
   return commands.Run(options, stdout);
 }
 
+constexpr int kUsage = 2;
+
 int Report(const absl::Status& status) {
   if (status.ok()) return 0;
   std::fprintf(stderr, "cryptvol-csi: error: %s\n", Message(status).c_str());
-  return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
+  return status.code() == absl::StatusCode::kInvalidArgument ? kUsage : 1;
 }
 
 int Main(int argc, char** argv) {
@@ -106,7 +108,7 @@ int Main(int argc, char** argv) {
   CLI::App app(
       "A CSI driver that puts LUKS2 under Kubernetes volumes, with keys from your Secrets.\n"
       "Without a subcommand it serves. Try it on one machine:\n"
-      "  cryptvol-csi --node-id=$(hostname) --backend=loop:/var/lib/cryptvol/volumes\n",
+      "  cryptvol-csi --node-id=$(hostname) --backend=loop:/var/lib/cryptvol\n",
       "cryptvol-csi");
   app.set_version_flag("--version", std::string("cryptvol-csi ") + kVersion);
   app.footer("Documentation: docs/ in the source tree; start with README.md.");
@@ -119,7 +121,11 @@ int Main(int argc, char** argv) {
   CLI::App* keygen_command = AddKeygenCommand(app, keygen);
   MaintenanceCommands maintenance(app);
   RecoverCommand recover(app);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsage;
+  }
   if (keygen_command->parsed()) return Report(Keygen(keygen, stdout));
   if (const auto status = RunMaintenance(maintenance, recover, options)) return Report(*status);
   return Report(RunServer(options));

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "base/unique_fd.h"
 #include "block/backend_factory.h"
 #include "block/static_records.h"
+#include "keys/volume_secret.h"
 
 namespace cryptvol::driver {
 
@@ -55,14 +57,23 @@ absl::StatusOr<SecretBytes> ReadKey(const std::string& path) {
   const int fd = path == "-" ? STDIN_FILENO : file.get();
   CV_ASSIGN_OR_RETURN(SecretBytes buffer, SecretBytes::Allocate(size_t{64} << 10));
   size_t size = 0;
-  while (size < buffer.size()) {
+  while (size <= keys::kMaxPassphraseBytes) {
+    // Mostly it is short, and locked memory is scarce.
+    if (size == buffer.size()) {
+      CV_ASSIGN_OR_RETURN(SecretBytes larger, SecretBytes::Allocate(4 * size));
+      std::ranges::copy(buffer.span(), larger.data());
+      buffer = std::move(larger);
+    }
     const ssize_t got = TEMP_FAILURE_RETRY(::read(fd, buffer.data() + size, buffer.size() - size));
     if (got < 0) return ErrnoStatus(errno, "read the key from " + path);
     if (got == 0) break;
     size += static_cast<size_t>(got);
   }
   if (size == 0) return InvalidArgument("read the key from {}: it is empty", path);
-  if (size == buffer.size()) return InvalidArgument("read the key from {}: it is too long", path);
+  if (size > keys::kMaxPassphraseBytes) {
+    return InvalidArgument("read the key from {}: it is longer than {} bytes", path,
+                           keys::kMaxPassphraseBytes);
+  }
   return SecretBytes::CopyOf(buffer.span().first(size));
 }
 

@@ -106,7 +106,7 @@ void AddPassphraseFdFlag(CLI::App& command, int& fd) {
                   "Read passphrases from the first line of this file descriptor instead of the "
                   "terminal")
       ->type_name("N")
-      ->check(CLI::Range(0, 65535));
+      ->check(CLI::Range(0, 65535).description(""));
 }
 
 absl::Status CheckOneStandardInput(const std::vector<std::vector<std::string>>& paths) {

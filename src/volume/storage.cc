@@ -138,7 +138,8 @@ absl::StatusOr<std::unique_ptr<VolumeStorage>> Storage::Open(const std::string& 
   if (owner != nullptr) return std::make_unique<BackendVolume>(owner, volume_id);
   if (options.device.empty()) {
     return MakeStatus(absl::StatusCode::kNotFound,
-                      "no backend of this node has this volume, and its attributes name no device");
+                      "no backend of this node has this volume, and its attributes name no device "
+                      "(a command by hand: give --backend, as the driver has it, or --device)");
   }
   return std::make_unique<StaticVolume>(static_records_.get(), volume_id, options.device);
 }
