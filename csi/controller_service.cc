@@ -116,7 +116,9 @@ grpc::Status ControllerService::ListVolumes(grpc::ServerContext* /*context*/,
                                             ::csi::v1::ListVolumesResponse* response) {
   return ServeRpc(*telemetry_, "ListVolumes", "", [&]() -> absl::Status {
     CV_ASSIGN_OR_RETURN(const ListRequest list, ParseListVolumes(*request));
-    CV_ASSIGN_OR_RETURN(const std::vector<block::VolumeInfo> all, provisioner_->List());
+    CV_ASSIGN_OR_RETURN(std::vector<block::VolumeInfo> all, provisioner_->List());
+    // Of these there is nothing to say but what the calls for them say.
+    std::erase_if(all, [](const block::VolumeInfo& volume) { return !volume.damage.ok(); });
     auto first = std::ranges::upper_bound(
         all, list.after_volume_id, {}, [](const block::VolumeInfo& v) { return v.spec.volume_id; });
     const auto left = static_cast<size_t>(all.end() - first);

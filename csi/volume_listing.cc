@@ -21,6 +21,10 @@ ListedVolume Describe(block::Backend& backend, const block::VolumeInfo& info) {
   ListedVolume volume;
   volume.volume_id = info.spec.volume_id;
   volume.backend = backend.name();
+  if (!info.damage.ok()) {
+    volume.note = Message(info.damage);
+    return volume;
+  }
   volume.capacity_bytes = info.spec.capacity_bytes;
   volume.attached = info.attached;
   volume.encrypted = info.spec.header_bytes > 0;

@@ -25,6 +25,8 @@ struct VolumeSpec {
 struct VolumeInfo {
   VolumeSpec spec;
   bool attached = false;
+  // Of one in a list whose record cannot be read; of `spec` only the id is known then.
+  absl::Status damage = absl::OkStatus();
 };
 
 // Thread-safe. Every call may be repeated, also after a crash in the middle of the first one; per
@@ -54,7 +56,8 @@ class Backend {
 
   virtual absl::StatusOr<VolumeInfo> Get(const std::string& volume_id) = 0;  // NOT_FOUND
 
-  virtual absl::StatusOr<std::vector<VolumeInfo>> List() = 0;  // by volume id, ascending
+  // By volume id, ascending; damaged ones too.
+  virtual absl::StatusOr<std::vector<VolumeInfo>> List() = 0;
 
   // Bytes that new volumes may still take, with what existing ones were promised set aside.
   virtual absl::StatusOr<uint64_t> AvailableBytes() = 0;

@@ -265,6 +265,12 @@ absl::StatusOr<std::vector<VolumeInfo>> LoopBackend::List() {
     if (!CheckVolumeId(volume_id).ok()) continue;  // not ours
     absl::StatusOr<VolumeInfo> info = Get(volume_id);
     if (absl::IsNotFound(info.status())) continue;  // deleted meanwhile
+    if (absl::IsDataLoss(info.status())) {
+      VolumeInfo damaged;
+      damaged.spec.volume_id = volume_id;
+      damaged.damage = info.status();
+      info = std::move(damaged);
+    }
     CV_RETURN_IF_ERROR(info);
     volumes.push_back(*std::move(info));
   }

@@ -261,10 +261,11 @@ TEST_F(LoopBackendTest, ChangedImageIsALoss) {
 }
 
 // Metadata that cannot be read is a loss for every call that needs it: never an absent volume.
-// Deleting needs none of it.
+// Deleting needs none of it, and the list has the others all the same.
 TEST_F(LoopBackendTest, DamagedMetadataIsALoss) {
   constexpr auto kLoss = absl::StatusCode::kDataLoss;
   ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  ASSERT_THAT(backend_->Create(Spec("v2")), IsOk());
   auto good = ReadSmallFile(File("v1.json"));
   ASSERT_THAT(good, IsOk());
   std::string next_version = *good;
@@ -276,11 +277,16 @@ TEST_F(LoopBackendTest, DamagedMetadataIsALoss) {
     EXPECT_THAT(backend_->Get("v1"), Fails(kLoss, File("v1.json")));
     EXPECT_THAT(backend_->Create(Spec("v1")), Fails(kLoss, File("v1.json")));
     EXPECT_THAT(backend_->Attach("v1", false), Fails(kLoss, File("v1.json")));
-    EXPECT_THAT(backend_->List(), Fails(kLoss, File("v1.json")));
+    const auto listed = Must(backend_->List());
+    ASSERT_EQ(listed.size(), 2);
+    EXPECT_EQ(listed[0].spec.volume_id, "v1");
+    EXPECT_THAT(listed[0].damage, Fails(kLoss, File("v1.json")));
+    EXPECT_THAT(listed[1].damage, IsOk());
     EXPECT_THAT(backend_->LoadFormatRecord("v1"), Fails(kLoss, File("v1.json")));
     EXPECT_THAT(backend_->StoreFormatRecord("v1", {}), Fails(kLoss, File("v1.json")));
   }
   EXPECT_THAT(backend_->Delete("v1"), IsOk());
+  EXPECT_THAT(backend_->Delete("v2"), IsOk());
   EXPECT_THAT(Files(), IsEmpty());
 }
 
