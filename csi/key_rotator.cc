@@ -14,8 +14,8 @@
 namespace cryptvol::driver {
 namespace {
 
-// A CSI call that works on the volume goes first; a rotation that never gets its turn is offered
-// again by the next NodePublishVolume.
+// A CSI call that works on the volume goes first; a rotation that never gets its turn is reported, and
+// offered again by the next NodePublishVolume.
 constexpr int kLockTries = 30;
 constexpr std::chrono::seconds kBetweenTries(1);
 // A Secret that opens nothing costs a key derivation each time that it is tried.
@@ -75,7 +75,8 @@ void KeyRotator::Forget(const std::string& volume_id) {
   const std::lock_guard lock(mutex_);
   in_line_.erase(volume_id);
   failed_.erase(volume_id);
-  std::erase_if(queue_, [&](const auto& request) { return request.volume_id == volume_id; });
+  std::erase_if(queue_,
+                [&](const Waiting& waiting) { return waiting.request.volume_id == volume_id; });
 }
 
 bool KeyRotator::NeedsWork(const std::string& volume_id,
@@ -94,8 +95,9 @@ void KeyRotator::Offer(volume::RotateRequest request) {
   {
     const std::lock_guard lock(mutex_);
     if (!NeedsWork(request.volume_id, fingerprint)) return;
-    std::erase_if(queue_, [&](const auto& old) { return old.volume_id == request.volume_id; });
-    queue_.push_back(std::move(request));
+    std::erase_if(queue_,
+                  [&](const Waiting& old) { return old.request.volume_id == request.volume_id; });
+    queue_.push_back({.request = std::move(request)});
   }
   changed_.notify_all();
 }
@@ -112,32 +114,42 @@ void KeyRotator::Work() {
   while (true) {
     changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
     if (stopping_) break;
-    const volume::RotateRequest request = std::move(queue_.front());
+    Waiting waiting = std::move(queue_.front());
     queue_.pop_front();
-    at_work_ = request.volume_id;
+    at_work_ = waiting.request.volume_id;
     lock.unlock();
-    Rotate(request);
+    const bool begun = Rotate(waiting);
     lock.lock();
     at_work_.clear();
+    if (!begun) PutBack(lock, std::move(waiting));
   }
   stopped_ = true;
   changed_.notify_all();
 }
 
-void KeyRotator::Rotate(const volume::RotateRequest& request) {
-  for (int i = 0; i < kLockTries; ++i) {
-    auto lock = locks_->TryLock(request.volume_id, "the comparison of its keys with the Secret");
-    if (lock.ok()) {
-      const SecretFingerprint fingerprint = FingerprintOf(request.secret);
-      const bool done = node_->RotateKeys(request, *std::move(lock)).ok();
-      if (done) return Remember(request.volume_id, fingerprint);
-      const std::lock_guard guard(mutex_);
-      failed_[request.volume_id] = {fingerprint, std::chrono::steady_clock::now()};
-      return;
-    }
-    std::unique_lock waiting(mutex_);
-    if (changed_.wait_for(waiting, kBetweenTries, [this] { return stopping_; })) return;
+bool KeyRotator::Rotate(const Waiting& waiting) {
+  const volume::RotateRequest& request = waiting.request;
+  auto lock = locks_->TryLock(request.volume_id, "the comparison of its keys with the Secret");
+  if (!lock.ok()) {
+    const bool last = waiting.tries + 1 >= kLockTries;
+    if (last) node_->ReportFailedRotation(request.volume_id, lock.status());
+    return last;
   }
+  const SecretFingerprint fingerprint = FingerprintOf(request.secret);
+  if (node_->RotateKeys(request, *std::move(lock)).ok()) {
+    Remember(request.volume_id, fingerprint);
+    return true;
+  }
+  const std::lock_guard guard(mutex_);
+  failed_[request.volume_id] = {fingerprint, std::chrono::steady_clock::now()};
+  return true;
+}
+
+// At the end, so that others do not wait for one that is busy. From there it can be forgotten, or replaced.
+void KeyRotator::PutBack(std::unique_lock<std::mutex>& lock, Waiting waiting) {
+  ++waiting.tries;
+  queue_.push_back(std::move(waiting));
+  changed_.wait_for(lock, kBetweenTries, [this] { return stopping_; });
 }
 
 }  // namespace cryptvol::driver

@@ -53,7 +53,14 @@ class KeyRotator {
  private:
   KeyRotator(SecretBytes key, volume::Node* node, VolumeLocks* locks);
   void Work();
-  void Rotate(const volume::RotateRequest& request);
+  struct Waiting {
+    volume::RotateRequest request;
+    int tries = 0;  // to get the volume's lock
+  };
+
+  // False when another call has the volume.
+  bool Rotate(const Waiting& waiting);
+  void PutBack(std::unique_lock<std::mutex>& lock, Waiting waiting);
 
   const SecretBytes key_;
   volume::Node* const node_;
@@ -68,7 +75,7 @@ class KeyRotator {
 
   std::map<std::string, SecretFingerprint> in_line_;  // these are guarded by mutex_
   std::map<std::string, Failure> failed_;
-  std::deque<volume::RotateRequest> queue_;
+  std::deque<Waiting> queue_;
   std::string at_work_;  // the volume; empty: none
   bool stopping_ = false;
   bool stopped_ = false;

@@ -85,6 +85,10 @@ absl::StatusOr<RotationResult> Node::RotateKeys(const RotateRequest& request,
   return result;
 }
 
+void Node::ReportFailedRotation(const std::string& volume_id, const absl::Status& status) const {
+  ReportRotation(env_, volume_id, status);
+}
+
 absl::StatusOr<filesystem::Usage> Node::GetUsage(StatsRequest request) {
   // kubelet asks all the time, and each time a process would be left behind.
   const auto visit = env_.places->NewVisit(request.volume_path);

@@ -44,6 +44,9 @@ class Node {
   absl::StatusOr<RotationResult> RotateKeys(const RotateRequest& request,
                                             std::shared_ptr<OperationLock> lock);
 
+  // For one that could not be begun.
+  void ReportFailedRotation(const std::string& volume_id, const absl::Status& status) const;
+
   // NOT_FOUND when the volume is not at that path.
   absl::StatusOr<filesystem::Usage> GetUsage(StatsRequest request);
 
