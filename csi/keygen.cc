@@ -50,7 +50,7 @@ CLI::App* AddKeygenCommand(CLI::App& app, KeygenOptions& options) {
   command->fallthrough(false);
   command->add_option("--secret", options.secret_name,
                       "Print the manifest of a Secret with this name instead: cryptvol-csi keygen "
-                      "--secret=storage-key | kubectl apply -f -");
+                      "--secret=storage-key | kubectl create -f -");
   command->add_option("--namespace", options.secret_namespace, "Namespace of the Secret")
       ->capture_default_str();
   command->add_option("--key-id", options.key_id,
