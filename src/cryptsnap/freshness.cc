@@ -1,19 +1,30 @@
 #include "cryptsnap/freshness.h"
 
+#include <chrono>
 #include <cstdio>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "base/status.h"
 #include "cryptsnap/exit_status.h"
 #include "cryptsnap/quantities.h"
 
 namespace cryptvol::cryptsnap {
+namespace {
+
+absl::Status CheckAgeOf(const snapshot::Catalog& catalog, const snapshot::Filter& filter,
+                        std::chrono::seconds limit) {
+  const absl::Status age = snapshot::CheckAge(catalog, filter, limit, snapshot::SystemTime());
+  return absl::IsFailedPrecondition(age) ? WithExitStatus(age, ExitStatus::kStale) : age;
+}
+
+}  // namespace
 
 void AddMaxAgeFlag(CLI::App& command, std::string& max_age) {
   command
       .add_option("--max-age", max_age,
-                  "Exit with status 6 when the newest backup of a cluster is older: "
+                  "Exit with status 6 when the newest backup of any cluster and kind is older: "
                   "26h, 7d")
       ->type_name("DURATION");
 }
@@ -27,18 +38,17 @@ absl::Status CheckMaxAge(const snapshot::Catalog& catalog, const snapshot::Filte
                          const std::string& max_age) {
   if (max_age.empty()) return absl::OkStatus();
   CV_ASSIGN_OR_RETURN(const auto limit, ParseDuration("--max-age", max_age));
-  std::set<std::string> clusters;
+  std::set<std::pair<std::string, snapshot::Kind>> series;
   for (const snapshot::Entry* entry : snapshot::SelectBackups(catalog, filter)) {
-    clusters.insert(entry->manifest->cluster);
+    series.emplace(entry->manifest->cluster, entry->manifest->kind());
   }
   // With none, the check says what there is instead.
-  if (clusters.empty()) clusters.insert(filter.cluster);
-  for (const std::string& cluster : clusters) {
-    snapshot::Filter of_cluster = filter;
-    of_cluster.cluster = cluster;
-    const absl::Status age = snapshot::CheckAge(catalog, of_cluster, limit, snapshot::SystemTime());
-    if (absl::IsFailedPrecondition(age)) return WithExitStatus(age, ExitStatus::kStale);
-    CV_RETURN_IF_ERROR(age);
+  if (series.empty()) return CheckAgeOf(catalog, filter, limit);
+  for (const auto& [cluster, kind] : series) {
+    snapshot::Filter one = filter;
+    one.cluster = cluster;
+    one.kind = kind;
+    CV_RETURN_IF_ERROR(CheckAgeOf(catalog, one, limit));
   }
   return absl::OkStatus();
 }

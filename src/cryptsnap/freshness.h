@@ -15,7 +15,7 @@ void AddMaxAgeFlag(CLI::App& command, std::string& max_age);
 // Empty: none was given.
 absl::Status ValidateMaxAge(const std::string& max_age);
 
-// kStale when the newest selected backup of any cluster is older; OK without --max-age.
+// kStale when the newest selected backup of any cluster and kind is older; OK without --max-age.
 absl::Status CheckMaxAge(const snapshot::Catalog& catalog, const snapshot::Filter& filter,
                          const std::string& max_age);
 

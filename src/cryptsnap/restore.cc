@@ -111,10 +111,10 @@ void AddRestore(CLI::App& app, Action& action) {
       ->type_name("FILE");
   command->add_flag("--json", options->json, "Print the result as JSON");
   command->footer(
-      "Of several backups it takes the newest. Of etcd's the file is what `etcdctl snapshot save` "
-      "writes.\n\n"
+      "Of several backups it takes the newest; they have to be of one cluster and kind. Of etcd's the\n"
+      "file is what `etcdctl snapshot save` writes.\n\n"
       "  cryptsnap restore --verify-key=cryptsnap.key.pub -i identity.txt --cluster=prod \\\n"
-      "      -o snapshot.db s3://backups/prod\n");
+      "      --kind=etcd -o snapshot.db s3://backups/prod\n");
   RunWhenParsed(*command, options, action, Restore);
 }
 

@@ -113,7 +113,7 @@ struct Filter {
 std::vector<const Entry*> SelectBackups(const Catalog& catalog, const Filter& filter);
 
 // The newest of them. NOT_FOUND, with what there is instead; FAILED_PRECONDITION when they are of
-// several clusters.
+// several clusters or kinds.
 absl::StatusOr<const Entry*> SelectNewest(const Catalog& catalog, const Filter& filter);
 
 // FAILED_PRECONDITION when the newest selected backup is older than `max_age`, NOT_FOUND when there

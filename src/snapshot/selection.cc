@@ -42,6 +42,26 @@ absl::Status NothingFound(const Catalog& catalog, const Filter& filter) {
                     catalog.target, all, hint);
 }
 
+// The newest of different things is not what anybody means: a tarball that was saved after a
+// snapshot would hide it.
+absl::Status CheckAllOfOneKind(const Catalog& catalog, const std::vector<const Entry*>& selected) {
+  std::set<std::string> clusters;
+  std::set<std::string> kinds;
+  for (const Entry* entry : selected) {
+    clusters.insert(entry->manifest->cluster);
+    kinds.emplace(KindText(entry->manifest->kind()));
+  }
+  if (clusters.size() > 1) {
+    return FailedPrecondition("{}: backups of several clusters fit: {}; choose one with --cluster",
+                              catalog.target, absl::StrJoin(clusters, ", "));
+  }
+  if (kinds.size() > 1) {
+    return FailedPrecondition("{}: backups of several kinds fit: {}; choose one with --kind",
+                              catalog.target, absl::StrJoin(kinds, ", "));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<const Entry*> SelectBackups(const Catalog& catalog, const Filter& filter) {
@@ -58,12 +78,7 @@ std::vector<const Entry*> SelectBackups(const Catalog& catalog, const Filter& fi
 absl::StatusOr<const Entry*> SelectNewest(const Catalog& catalog, const Filter& filter) {
   const std::vector<const Entry*> selected = SelectBackups(catalog, filter);
   if (selected.empty()) return NothingFound(catalog, filter);
-  std::set<std::string> clusters;
-  for (const Entry* entry : selected) clusters.insert(entry->manifest->cluster);
-  if (clusters.size() > 1) {
-    return FailedPrecondition("{}: backups of several clusters fit: {}; choose one with --cluster",
-                              catalog.target, absl::StrJoin(clusters, ", "));
-  }
+  CV_RETURN_IF_ERROR(CheckAllOfOneKind(catalog, selected));
   // Within a chain its order counts, which no wrong clock can change.
   std::map<std::string, const Entry*> last;
   for (const Entry* entry : selected) {

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "cryptsnap/escape.h"
 #include "cryptsnap/exit_status.h"
+#include "cryptsnap/freshness.h"
 #include "cryptsnap/metrics_file.h"
 #include "cryptsnap/progress.h"
 #include "cryptsnap/quantities.h"
@@ -89,6 +90,24 @@ TEST(MetricsTest, KeepTheLastSuccess) {
                                "1700000060\n"));
   EXPECT_THAT(after, HasSubstr("succeeded{cluster=\"prod\",kind=\"etcd\"} 0\n"));
   EXPECT_THAT(MetricsText(metrics, ""), Not(HasSubstr("last_success")));
+}
+
+// An old snapshot of etcd is stale, however new the streams of the same cluster are.
+TEST(FreshnessTest, LooksAtEachKind) {
+  snapshot::Catalog catalog{.target = "file:/x", .chains = {{.writer = "W"}}};
+  const auto add = [&](std::optional<snapshot::EtcdRecord> etcd, std::chrono::hours age) {
+    snapshot::Manifest manifest;
+    manifest.cluster = "prod";
+    manifest.time = snapshot::SystemTime() - age;
+    manifest.record = snapshot::BackupRecord{.object = "x.age", .etcd = std::move(etcd)};
+    auto& entries = catalog.chains[0].entries;
+    entries.push_back({.writer = "W", .sequence = entries.size() + 1, .manifest = manifest});
+  };
+  add(snapshot::EtcdRecord{}, std::chrono::hours(30));
+  add(std::nullopt, std::chrono::hours(1));
+  EXPECT_EQ(ExitStatusOf(CheckMaxAge(catalog, {}, "26h")), ExitStatus::kStale);
+  EXPECT_TRUE(CheckMaxAge(catalog, {}, "31h").ok());
+  EXPECT_TRUE(CheckMaxAge(catalog, {.kind = snapshot::Kind::kStream}, "26h").ok());
 }
 
 // The innermost word on exit status and hint counts, and survives a context.

@@ -208,6 +208,18 @@ TEST_F(CatalogOf, Filters) {
   EXPECT_THAT(SelectNewest(catalog, {.cluster = "test"}), Fails(Code::kNotFound, "5 good"));
 }
 
+// A stream that was saved after a snapshot of etcd does not pass for the newest of the cluster.
+TEST_F(CatalogOf, TheNewestIsOfOneKind) {
+  Catalog catalog = Read(target_, keys_);
+  const auto record_of = [&](size_t i) -> BackupRecord& {
+    return std::get<BackupRecord>(catalog.chains[0].entries[i].manifest->record);
+  };
+  record_of(1).etcd = record_of(2).etcd = EtcdRecord{};
+  EXPECT_THAT(SelectNewest(catalog, {}), Fails(Code::kFailedPrecondition, "--kind"));
+  EXPECT_EQ(Must(SelectNewest(catalog, {.kind = Kind::kEtcd}))->sequence, 3u);
+  EXPECT_EQ(Must(SelectNewest(catalog, {.kind = Kind::kStream}))->sequence, 4u);
+}
+
 // Young enough, too old, and from the future, which proves nothing.
 TEST_F(CatalogOf, Age) {
   const Catalog catalog = Read(target_, keys_);
