@@ -125,6 +125,11 @@ std::string EtcdText(const absl::StatusOr<snapshot::EtcdDrill>& drill) {
       drill->hash_compared ? "as when it was saved" : "the backup has none to compare with");
 }
 
+// Only a restore reads all of a payload.
+bool WasDigestChecked(const std::optional<absl::StatusOr<snapshot::EtcdDrill>>& drill) {
+  return drill && drill->ok();
+}
+
 Json ToJson(const std::vector<snapshot::DrilledBackup>& backups,
             const std::vector<std::string>& names, const EtcdDrills& etcd_drills) {
   Json json = Json::array();
@@ -139,6 +144,7 @@ Json ToJson(const std::vector<snapshot::DrilledBackup>& backups,
     }
     const auto& etcd_drill = etcd_drills[static_cast<size_t>(&backup - backups.data())];
     if (etcd_drill) one["etcd_drill"] = EtcdJson(*etcd_drill);
+    one["digest_checked"] = WasDigestChecked(etcd_drill);
     json.push_back(std::move(one));
   }
   return json;
@@ -157,6 +163,8 @@ std::string ToText(const std::vector<snapshot::DrilledBackup>& backups,
     }
     const auto& etcd_drill = etcd_drills[static_cast<size_t>(&backup - backups.data())];
     if (etcd_drill) text += EtcdText(*etcd_drill);
+    if (WasDigestChecked(etcd_drill)) continue;
+    text += "  not checked: the payload's digest: it may be another's (verify checks it)\n";
   }
   return text;
 }

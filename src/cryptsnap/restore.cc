@@ -120,12 +120,12 @@ void AddRestore(CLI::App& app, Action& action) {
 
 void AddLoad(CLI::App& app, Action& action) {
   auto options = std::make_shared<RestoreOptions>();
-  CLI::App* command =
-      app.add_subcommand("load", "Write a backup's content to standard output, as it is read");
+  CLI::App* command = app.add_subcommand("load", "Write a backup's content to standard output");
   AddReadingFlags(*command, *options);
   command->footer(
-      "Every byte that comes out is authentic, but only exit status 0 says that it was all, and the\n"
-      "right backup: wait for it before acting on what came (set -o pipefail).\n\n"
+      "It reads the payload twice: nothing comes out before its digest was found to be the signed\n"
+      "manifest's. Only exit status 0 says that all of it came: wait for it before acting on what came\n"
+      "(set -o pipefail).\n\n"
       "  cryptsnap load --verify-key=cryptsnap.key.pub -i identity.txt --cluster=prod \\\n"
       "      file:/backups | tar -tz\n");
   RunWhenParsed(*command, options, action, Load);

@@ -73,6 +73,9 @@ std::string ToText(const snapshot::Entry& entry,
   for (const std::string& checked : result->checked) {
     text += fmt::format("  checked: {}\n", EscapeForeign(checked));
   }
+  if (!result->digest_checked) {
+    text += "  not checked: the payload's digest: it may be another's (without --quick it is)\n";
+  }
   if (!result->decrypted) text += "  not checked: whether a key opens it (no -i was given)\n";
   return text;
 }

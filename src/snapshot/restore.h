@@ -35,9 +35,9 @@ struct RestoreResult {
 absl::StatusOr<RestoreResult> RestoreBackup(Target& target, const Entry& entry,
                                             const std::string& path, const RestoreOptions& options);
 
-// Writes the content to a sink, which only gets what is authentic: each chunk proves itself. But
-// only OK says that it was all, and the payload that the manifest means: whoever acts on the bytes
-// before (a pipe into tar) must undo it after an error.
+// Writes the content to a sink, which gets nothing before the whole payload was found to have the
+// manifest's digest: the payload is read twice. Still only OK says that the sink got all of it:
+// whoever acts on the bytes before (a pipe into tar) must undo it after an error.
 absl::StatusOr<RestoreResult> LoadBackup(Target& target, const Entry& entry, ByteSink& sink,
                                          const RestoreOptions& options);
 

@@ -5,7 +5,10 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "age/file.h"
+#include "age/payload.h"
 #include "snapshot/drill.h"
+#include "snapshot/metadata.h"
 #include "snapshot/verify.h"
 #include "tests/snapshot/memory_target.h"
 #include "tests/snapshot/testing.h"
@@ -47,6 +50,18 @@ class Restore : public ::testing::TestWithParam<Compression> {
   absl::Status ToFile() {
     return RestoreBackup(target_, entry(), scratch_ / "out", {.identities = &keys_.identities})
         .status();
+  }
+  // Another header for the same recipients, with the metadata of the manifest.
+  std::string ForgeHeader(const SecretBytes& file_key) const {
+    const Manifest& manifest = saved_.manifest;
+    const std::string metadata = SerializeMetadata({.kind = Kind::kStream,
+                                                    .object = manifest.backup()->object,
+                                                    .cluster = manifest.cluster,
+                                                    .writer = manifest.writer,
+                                                    .compression = GetParam()});
+    return Must(age::MakeHeader(
+        file_key, keys_.recipients,
+        {.metadata = std::vector<uint8_t>(metadata.begin(), metadata.end()), .pad = true}));
   }
   bool AnyFile() const { return !std::filesystem::is_empty(scratch_.path()); }
 
@@ -149,6 +164,28 @@ TEST_P(Restore, RefusesASwappedPayload) {
   EXPECT_THAT(LoadBackup(target_, *entry, sink, {.identities = &keys_.identities}),
               Fails(Code::kDataLoss, "metadata"));
   EXPECT_EQ(sink.text, "");
+}
+
+// A payload of the same size under a new file key and the copied metadata, which needs no more than
+// the public recipients: not a byte of it comes out, and a look at its ends says what it left out.
+TEST_P(Restore, PutsOutNothingOfAForgedPayload) {
+  const SecretBytes file_key = Must(age::NewFileKey());
+  const age::Nonce nonce = Must(age::NewNonce());
+  std::string forged = ForgeHeader(file_key);
+  forged.append(nonce.begin(), nonce.end());
+  testing::TextSource content(Noise(saved_.manifest.backup()->plaintext_size));
+  TextSink sealed;
+  ASSERT_THAT(age::EncryptPayload(Must(age::DerivePayloadKey(file_key, nonce)), content, sealed, 1),
+              IsOk());
+  payload() = forged + sealed.text;
+  TextSink sink;
+  EXPECT_THAT(LoadBackup(target_, entry(), sink, {.identities = &keys_.identities}),
+              Fails(Code::kDataLoss, "SHA-256"));
+  EXPECT_EQ(sink.text, "");
+  const auto quick = VerifyBackup(target_, entry(),
+                                  {.depth = VerifyDepth::kQuick, .identities = &keys_.identities});
+  ASSERT_THAT(quick, IsOk());
+  EXPECT_FALSE(quick->digest_checked);
 }
 
 // An edited header: metadata of another cluster, or a damaged stanza.
