@@ -68,7 +68,9 @@ std::string BackupText(const snapshot::Manifest& manifest) {
       fmt::format("{} ({}, {}", EscapeForeign(backup.object), EscapeForeign(manifest.cluster),
                   std::string(snapshot::KindText(manifest.kind())));
   if (backup.etcd) text += fmt::format(", revision {}", backup.etcd->revision);
-  return text + fmt::format(", {})", SizeText(backup.content_size));
+  text += ", " + SizeText(backup.content_size);
+  const bool proven = backup.completeness != snapshot::Completeness::kUnproven;
+  return text + (proven ? ")" : ", completeness not proven)");
 }
 
 }  // namespace cryptvol::cryptsnap

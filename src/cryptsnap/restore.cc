@@ -33,6 +33,14 @@ absl::Status Validate(const RestoreOptions& options) {
   return CheckOneStandardInput({options.identities.files});
 }
 
+void WarnIfUnproven(const snapshot::BackupRecord& backup) {
+  if (backup.completeness != snapshot::Completeness::kUnproven) return;
+  std::fprintf(stderr,
+               "cryptsnap: warning: %s: when it was saved nothing proved that all of it came: see "
+               "whether its end is there\n",
+               EscapeForeign(backup.object).c_str());
+}
+
 // Chooses the backup and hands it to `use`, with what it needs.
 using Use = std::function<absl::Status(snapshot::Target&, const snapshot::Entry&,
                                        const snapshot::RestoreOptions&)>;
@@ -43,6 +51,7 @@ absl::Status WithBackup(const RestoreOptions& options, bool show_progress, const
   CV_ASSIGN_OR_RETURN(const auto target, OpenTarget(options.target, false));
   CV_ASSIGN_OR_RETURN(const snapshot::Catalog catalog, ReadTrusted(*target, loader, options.trust));
   CV_ASSIGN_OR_RETURN(const snapshot::Entry* entry, ChooseBackup(catalog, filter));
+  WarnIfUnproven(*entry->manifest->backup());
   ProgressMeter meter(std::nullopt, show_progress);
   snapshot::RestoreOptions restore;
   restore.identities = &identities;

@@ -120,7 +120,11 @@ class Verifier {
 absl::StatusOr<std::vector<const snapshot::Entry*>> Select(const VerifyOptions& options,
                                                            const snapshot::Catalog& catalog,
                                                            const snapshot::Filter& filter) {
-  if (options.all) return snapshot::SelectBackups(catalog, filter);
+  if (options.all) {
+    std::vector<const snapshot::Entry*> selected = snapshot::SelectBackups(catalog, filter);
+    if (!selected.empty()) return selected;
+  }
+  // With none it says what there is instead.
   CV_ASSIGN_OR_RETURN(const snapshot::Entry* newest, snapshot::SelectNewest(catalog, filter));
   return std::vector<const snapshot::Entry*>{newest};
 }
