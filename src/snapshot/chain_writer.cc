@@ -1,5 +1,6 @@
 #include "snapshot/chain_writer.h"
 
+#include <algorithm>
 #include <functional>
 
 #include "base/bytes.h"
@@ -88,13 +89,26 @@ absl::Status ChainWriter::PassOver(uint64_t sequence) {
   if (!absl::IsNotFound(signature.status())) CV_RETURN_IF_ERROR(signature);
   head_ = {
       .sequence = sequence, .manifest_sha256 = Sha256Text(*text), .was_signed = signature.ok()};
+  const absl::StatusOr<Manifest> manifest = ParseManifest(*text);
+  // Its signature may be on its way; but without one anybody may have chosen the time.
+  const bool counts =
+      manifest.ok() && (signature.ok() || manifest->time <= clock_() + kClockTolerance);
+  if (counts) head_time_ = std::max(head_time_, manifest->time);
   return absl::OkStatus();
+}
+
+// A chain's times must not decrease, and two writers' clocks differ a little. What differs by more
+// is told instead of hidden.
+Timestamp ChainWriter::NextTime() const {
+  const Timestamp now = clock_();
+  return now < head_time_ && head_time_ - now <= kClockTolerance ? head_time_ : now;
 }
 
 absl::StatusOr<std::string> ChainWriter::CreateManifest(Manifest& draft) {
   for (size_t i = 0; i < kMaxTries; ++i) {
     draft.sequence = NextSequence();
     draft.previous = head_;
+    draft.time = NextTime();
     CV_ASSIGN_OR_RETURN(std::string text, SerializeManifest(draft));
     const FileName name = FileName::Manifest(writer_, draft.sequence);
     const absl::Status created = target_.Create(name, text);
@@ -121,14 +135,13 @@ absl::StatusOr<ChainWriter::Appended> ChainWriter::Append(Manifest draft) {
   may_be_signed_ = false;
   draft.target = target_name_;
   draft.writer = writer_;
-  draft.time = clock_();
-  if (head_ && draft.time < head_time_) {
+  CV_ASSIGN_OR_RETURN(const std::string text, CreateManifest(draft));
+  if (draft.time < head_time_) {
     warnings_.push_back(fmt::format(
         "the entry before is dated {}, later than now: a clock is or was wrong; set it, since "
         "prune counts neither of the two",
         FormatTimestamp(head_time_)));
   }
-  CV_ASSIGN_OR_RETURN(const std::string text, CreateManifest(draft));
   CV_RETURN_IF_ERROR(CreateSignature(draft, text));
   Appended appended{.manifest = std::move(draft), .manifest_sha256 = Sha256Text(text)};
   head_ = {.sequence = appended.manifest.sequence,

@@ -57,6 +57,7 @@ class ChainWriter {
   absl::StatusOr<bool> TakeHead(uint64_t sequence);
   absl::StatusOr<std::string> CreateManifest(Manifest& draft);
   absl::Status PassOver(uint64_t sequence);
+  Timestamp NextTime() const;
   absl::Status CreateSignature(const Manifest& manifest, std::string_view text);
 
   Target& target_;

@@ -9,9 +9,6 @@
 namespace cryptvol::snapshot {
 namespace {
 
-// Dated later than this from now, a backup says nothing about its age.
-constexpr std::chrono::seconds kClockTolerance = std::chrono::minutes(10);
-
 bool Matches(const Entry& entry, const Filter& filter) {
   if (!entry.IsBackup()) return false;
   const Manifest& manifest = *entry.manifest;
@@ -94,6 +91,7 @@ absl::Status CheckAge(const Catalog& catalog, const Filter& filter, std::chrono:
                       Timestamp now) {
   CV_ASSIGN_OR_RETURN(const Entry* newest, SelectNewest(catalog, filter));
   const Timestamp time = newest->manifest->time;
+  // Dated later than this from now, a backup says nothing about its age.
   if (time > now + kClockTolerance) {
     return FailedPrecondition(
         "the newest backup, {}, is dated {}, which is in the future: the writer's clock or this "

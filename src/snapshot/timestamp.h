@@ -11,6 +11,9 @@
 namespace cryptvol::snapshot {
 
 using Timestamp = std::chrono::sys_seconds;  // UTC
+// By so much the clocks of two machines may differ.
+inline constexpr std::chrono::seconds kClockTolerance = std::chrono::minutes(10);
+
 using Clock = std::function<Timestamp()>;
 
 inline Timestamp SystemTime() {

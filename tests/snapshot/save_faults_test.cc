@@ -93,6 +93,29 @@ TEST_F(SaveFaults, TakeTheNextSequence) {
   EXPECT_THAT(catalog_.Alarms(), IsEmpty());
 }
 
+// The loser is not dated before the winner, whose clock is a little ahead, whether the winner's
+// signature is there already or not.
+TEST_F(SaveFaults, AreDatedInTheOrderOfTheirSequences) {
+  for (const bool signature_first : {true, false}) {
+    bool raced = false;
+    std::string signature;
+    target_.before = [&](const std::string& step) {
+      if (step == "signature" && !signature.empty()) {
+        target_.files[testing::SignaturePath(keys_, 1)] = std::exchange(signature, "");
+      }
+      if (step != "manifest" || std::exchange(raced, true)) return;
+      const SaveOptions winner = testing::OptionsAt(keys_, "2026-11-22T10:00:05Z");
+      EXPECT_THAT(SaveText(target_, "winner", winner), IsOk());
+      if (signature_first) return;
+      signature = std::move(target_.files.extract(testing::SignaturePath(keys_, 1)).mapped());
+    };
+    Must(SaveText(target_, "loser", testing::OptionsAt(keys_, "2026-11-22T10:00:00Z")));
+    EXPECT_THAT(GoodBackups(), SizeIs(2));
+    EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+    target_.files.clear();
+  }
+}
+
 // What a stranger puts far behind the chain's end does not use up its sequences.
 TEST_F(SaveFaults, PassLitterOver) {
   Must(SaveText(target_, "1", OptionsOf(keys_)));
