@@ -49,6 +49,9 @@ struct Entry {
   std::optional<Manifest> manifest;
   // Its time is not between its neighbours': retention does not count it.
   bool time_out_of_order = false;
+  // It was written where prune had removed another before, by a writer that did not see that. It
+  // counts; its neighbours speak of the other.
+  bool took_pruned_place = false;
   uint64_t payload_bytes = 0;  // of the file, header included; 0 when it is not there
   Timestamp modified;          // of the manifest's file, by the store's clock
 

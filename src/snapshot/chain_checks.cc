@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
+#include <string>
 
 #include "base/status.h"
 
@@ -16,10 +18,38 @@ void Raise(Chain& chain, Alarm::Kind kind, uint64_t sequence, std::string messag
        .message = fmt::format("entry {} of key {}: {}", sequence, chain.writer, message)});
 }
 
+// Of what stays: an entry that a writer wrote once more, since it saw that prune had taken the
+// first one's place, has the first one's payload.
+std::set<std::string> ObjectsBut(const Chain& chain, const std::vector<SequenceRange>& absent) {
+  std::set<std::string> objects;
+  for (const Entry& entry : chain.entries) {
+    const bool stays =
+        entry.manifest && entry.manifest->backup() != nullptr && !Contains(absent, entry.sequence);
+    if (stays) objects.insert(entry.manifest->backup()->object);
+  }
+  return objects;
+}
+
+// Whether it was signed after every prune entry that lets its sequence be absent: then these mean
+// the one that had it before.
+bool IsLaterThanPrune(const Chain& chain, const Entry& entry) {
+  return std::ranges::all_of(chain.entries, [&](const Entry& other) {
+    const PruneRecord* prune = other.manifest ? other.manifest->prune() : nullptr;
+    return prune == nullptr || !Contains(prune->absent, entry.sequence) ||
+           other.manifest->time < entry.manifest->time;
+  });
+}
+
 void MarkRemoved(Chain& chain) {
   const std::vector<SequenceRange> absent = AbsentOf(chain);
+  const std::set<std::string> objects = ObjectsBut(chain, absent);
   for (Entry& entry : chain.entries) {
     if (!Contains(absent, entry.sequence)) continue;
+    if (entry.IsBackup() && IsLaterThanPrune(chain, entry) &&
+        !objects.contains(entry.manifest->backup()->object)) {
+      entry.took_pruned_place = true;
+      continue;
+    }
     entry.state = EntryState::kRemoved;
     entry.problem = "pruned";
   }
@@ -104,6 +134,7 @@ void CheckLinks(Chain& chain) {
     const Entry& entry = chain.entries[i];
     if (!entry.manifest || before.sequence + 1 != entry.sequence) continue;
     if (before.state == EntryState::kRemoved) continue;  // what is left of it does not count
+    if (before.took_pruned_place || entry.took_pruned_place) continue;
     CheckLink(chain, before, entry);
   }
 }
@@ -111,7 +142,7 @@ void CheckLinks(Chain& chain) {
 void CheckTimes(Chain& chain) {
   Entry* before = nullptr;
   for (Entry& entry : chain.entries) {
-    if (!entry.manifest) continue;
+    if (!entry.manifest || entry.took_pruned_place) continue;
     if (before != nullptr && entry.manifest->time < before->manifest->time) {
       before->time_out_of_order = entry.time_out_of_order = true;
       Raise(chain, Alarm::Kind::kTimeOutOfOrder, entry.sequence,
@@ -160,6 +191,20 @@ std::vector<SequenceRange> MergeRanges(std::vector<SequenceRange> ranges,
     }
   }
   return merged;
+}
+
+std::vector<SequenceRange> WithoutSequence(const std::vector<SequenceRange>& ranges,
+                                           uint64_t sequence) {
+  std::vector<SequenceRange> without;
+  for (const SequenceRange& range : ranges) {
+    if (sequence < range.first || sequence > range.last) {
+      without.push_back(range);
+      continue;
+    }
+    if (range.first < sequence) without.push_back({.first = range.first, .last = sequence - 1});
+    if (sequence < range.last) without.push_back({.first = sequence + 1, .last = range.last});
+  }
+  return without;
 }
 
 void JudgeChain(Chain& chain) {

@@ -22,6 +22,9 @@ bool Contains(const std::vector<SequenceRange>& ranges, uint64_t sequence);
 std::vector<SequenceRange> MergeRanges(std::vector<SequenceRange> ranges,
                                        const std::vector<SequenceRange>& more);
 
+std::vector<SequenceRange> WithoutSequence(const std::vector<SequenceRange>& ranges,
+                                           uint64_t sequence);
+
 }  // namespace cryptvol::snapshot
 
 #endif  // CRYPTVOL_SNAPSHOT_CHAIN_CHECKS_H_

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "minisign/signature.h"
 #include "s3/text.h"
+#include "snapshot/chain_checks.h"
 #include "snapshot/entry_reader.h"
 
 namespace cryptvol::snapshot {
@@ -14,28 +15,43 @@ namespace {
 
 // Signatures that are none, and sequences that are taken: more of either is no accident.
 constexpr size_t kMaxTries = 1000;
+constexpr int kMaxPrunedTries = 10;
 constexpr char kTrustedComment[] = "cryptsnap";
 
 }  // namespace
 
-// Whether this entry is signed by the key; then it is the head.
-absl::StatusOr<bool> ChainWriter::TakeHead(uint64_t sequence) {
+void ChainWriter::Warn(std::string warning) {
+  if (std::ranges::find(warnings_, warning) == warnings_.end()) {
+    warnings_.push_back(std::move(warning));
+  }
+}
+
+// An entry that the key has signed, in its place; nullopt for anything else.
+absl::StatusOr<std::optional<ChainWriter::Appended>> ChainWriter::ReadSigned(uint64_t sequence) {
   const auto text = target_.Read(FileName::Manifest(writer_, sequence), kMaxManifestBytes);
   const auto signature = target_.Read(FileName::Signature(writer_, sequence), kMaxSignatureBytes);
   for (const absl::Status& status : {text.status(), signature.status()}) {
-    if (absl::IsNotFound(status) || absl::IsResourceExhausted(status)) return false;
+    if (absl::IsNotFound(status) || absl::IsResourceExhausted(status)) return std::nullopt;
     CV_RETURN_IF_ERROR(status);
   }
-  if (!CheckSignature(key_.public_key, *text, *signature).ok()) return false;
-  CV_ASSIGN_OR_RETURN(const Manifest manifest, ParseManifest(*text));
-  if (manifest.writer != writer_ || manifest.sequence != sequence) return false;
+  if (!CheckSignature(key_.public_key, *text, *signature).ok()) return std::nullopt;
+  CV_ASSIGN_OR_RETURN(Manifest manifest, ParseManifest(*text));
+  if (manifest.writer != writer_ || manifest.sequence != sequence) return std::nullopt;
+  return Appended{.manifest = std::move(manifest), .manifest_sha256 = Sha256Text(*text)};
+}
+
+// Whether this entry is signed by the key; then it is the head.
+absl::StatusOr<bool> ChainWriter::TakeHead(uint64_t sequence) {
+  CV_ASSIGN_OR_RETURN(const std::optional<Appended> found, ReadSigned(sequence));
+  if (!found) return false;
+  const Manifest& manifest = found->manifest;
   if (manifest.target != target_name_) {
     return FailedPrecondition(
         "the chain of key {} was written to {}, and this is {}: if all of it was moved here, say "
         "so with --written-to; else use another key, one for each target",
         writer_, s3::Escaped(manifest.target), target_name_);
   }
-  head_ = {.sequence = sequence, .manifest_sha256 = Sha256Text(*text), .was_signed = true};
+  head_ = {.sequence = sequence, .manifest_sha256 = found->manifest_sha256, .was_signed = true};
   head_time_ = manifest.time;
   return true;
 }
@@ -49,6 +65,8 @@ absl::Status ChainWriter::FindHead() {
     if (file.name.kind() == FileName::Kind::kManifest) manifests.insert(file.name.sequence());
     if (file.name.kind() == FileName::Kind::kSignature) signatures.insert(file.name.sequence());
   }
+  head_ = std::nullopt;
+  head_time_ = Timestamp();
   CV_RETURN_IF_ERROR(FindSigned(signatures));
   for (uint64_t next = NextSequence(); manifests.contains(next); next = NextSequence()) {
     CV_RETURN_IF_ERROR(PassOver(next));
@@ -67,9 +85,8 @@ absl::Status ChainWriter::FindSigned(const std::set<uint64_t, std::greater<>>& s
     }
     CV_ASSIGN_OR_RETURN(const bool found, TakeHead(sequence));
     if (found) return absl::OkStatus();
-    warnings_.push_back(
-        fmt::format("entry {} of key {} has a signature that is not this key's: run verify",
-                    sequence, writer_));
+    Warn(fmt::format("entry {} of key {} has a signature that is not this key's: run verify",
+                     sequence, writer_));
   }
   return absl::OkStatus();
 }
@@ -131,13 +148,44 @@ absl::Status ChainWriter::CreateSignature(const Manifest& manifest, std::string_
   return target_.Create(name, minisign::SerializeSignature(signature));
 }
 
+// Nothing keeps a sequence whose entry was pruned from being taken once more; but then a prune entry
+// stands behind it, which lets it be absent.
+absl::StatusOr<bool> ChainWriter::IsPruned(uint64_t sequence) {
+  CV_ASSIGN_OR_RETURN(const Listing listing, target_.List());
+  for (const ListedFile& file : listing.files) {
+    const bool behind = file.name.kind() == FileName::Kind::kSignature &&
+                        file.name.writer() == writer_ && file.name.sequence() > sequence;
+    if (!behind) continue;
+    CV_ASSIGN_OR_RETURN(const auto entry, ReadSigned(file.name.sequence()));
+    const PruneRecord* prune = entry ? entry->manifest.prune() : nullptr;
+    if (prune != nullptr && Contains(prune->absent, sequence)) return true;
+  }
+  return false;
+}
+
 absl::StatusOr<ChainWriter::Appended> ChainWriter::Append(Manifest draft) {
   may_be_signed_ = false;
   draft.target = target_name_;
   draft.writer = writer_;
+  for (int i = 0; i < kMaxPrunedTries; ++i) {
+    CV_ASSIGN_OR_RETURN(Appended appended, AppendOnce(draft));
+    const auto pruned = IsPruned(appended.manifest.sequence);
+    if (!pruned.ok()) {
+      return Annotate(pruned.status(), "see whether the new entry counts (list tells)");
+    }
+    if (!*pruned) return appended;
+    CV_RETURN_IF_ERROR(FindHead());
+  }
+  return MakeStatus(absl::StatusCode::kUnavailable,
+                    "add an entry to the chain of key {}: {} times prune removed the place that it "
+                    "took; try again when prune does not run",
+                    writer_, kMaxPrunedTries);
+}
+
+absl::StatusOr<ChainWriter::Appended> ChainWriter::AppendOnce(Manifest draft) {
   CV_ASSIGN_OR_RETURN(const std::string text, CreateManifest(draft));
   if (draft.time < head_time_) {
-    warnings_.push_back(fmt::format(
+    Warn(fmt::format(
         "the entry before is dated {}, later than now: a clock is or was wrong; set it, since "
         "prune counts neither of the two",
         FormatTimestamp(head_time_)));

@@ -42,7 +42,8 @@ class ChainWriter {
     std::string manifest_sha256;
   };
   // Completes writer, sequence, previous and time of `draft`, and writes manifest and signature.
-  // Takes the next sequence when another took one. After FindHead; may be called again.
+  // Takes the next sequence when another took one, or when prune removed what had the one that it
+  // took. After FindHead, and soon after it; may be called again.
   absl::StatusOr<Appended> Append(Manifest draft);
 
   // After an error of Append: whether the entry may yet count, since the answer to writing its
@@ -54,7 +55,11 @@ class ChainWriter {
  private:
   uint64_t NextSequence() const { return head_ ? head_->sequence + 1 : 1; }
   absl::Status FindSigned(const std::set<uint64_t, std::greater<>>& sequences);
+  absl::StatusOr<std::optional<Appended>> ReadSigned(uint64_t sequence);
   absl::StatusOr<bool> TakeHead(uint64_t sequence);
+  absl::StatusOr<bool> IsPruned(uint64_t sequence);
+  absl::StatusOr<Appended> AppendOnce(Manifest draft);
+  void Warn(std::string warning);
   absl::StatusOr<std::string> CreateManifest(Manifest& draft);
   absl::Status PassOver(uint64_t sequence);
   Timestamp NextTime() const;

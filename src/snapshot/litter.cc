@@ -5,7 +5,6 @@
 #include <string>
 
 #include "base/status.h"
-#include "snapshot/chain_checks.h"
 #include "snapshot/parallel.h"
 
 namespace cryptvol::snapshot {
@@ -76,9 +75,10 @@ absl::StatusOr<std::vector<FileName>> FindOrphans(Target& target, const Listing&
 }
 
 std::vector<FileName> FindRemains(const Listing& listing, const Chain& chain) {
-  const std::vector<SequenceRange> absent = AbsentOf(chain);
+  std::set<uint64_t> sequences;
   std::set<std::string> objects;
   for (const Entry& entry : chain.entries) {
+    if (entry.state == EntryState::kRemoved) sequences.insert(entry.sequence);
     if (!entry.manifest || entry.manifest->prune() == nullptr) continue;
     for (const Removal& removal : entry.manifest->prune()->removes) objects.insert(removal.object);
   }
@@ -87,7 +87,7 @@ std::vector<FileName> FindRemains(const Listing& listing, const Chain& chain) {
     const bool removed =
         file.name.kind() == FileName::Kind::kPayload
             ? objects.contains(file.name.object())
-            : file.name.writer() == chain.writer && Contains(absent, file.name.sequence());
+            : file.name.writer() == chain.writer && sequences.contains(file.name.sequence());
     if (removed) remains.push_back(file.name);
   }
   return remains;

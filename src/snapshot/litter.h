@@ -19,7 +19,8 @@ absl::StatusOr<std::vector<FileName>> FindOrphans(Target& target, const Listing&
                                                   const std::vector<Entry>& incomplete,
                                                   Timestamp before);
 
-// The files of the chain's entries that are removed already, as its prune entries have it.
+// The files of the chain's entries that are removed already, as its prune entries have it. What was
+// written since the chain was read is not among them.
 std::vector<FileName> FindRemains(const Listing& listing, const Chain& chain);
 
 }  // namespace cryptvol::snapshot

@@ -186,10 +186,19 @@ class Pruner {
       if (draft.cluster.empty() && entry.manifest) draft.cluster = entry.manifest->cluster;
     }
     if (draft.cluster.empty()) draft.cluster = SomeCluster();
-    absent_ = MergeRanges(absent_.empty() ? AbsentOf(chain_) : absent_, absent);
+    absent_ = MergeRanges(absent_.empty() ? AbsentBefore() : absent_, absent);
     record.absent = absent_;
     draft.record = std::move(record);
     return writer_.Append(std::move(draft)).status();
+  }
+
+  // Without what has taken a place since: it is there, and shall stay.
+  std::vector<SequenceRange> AbsentBefore() const {
+    std::vector<SequenceRange> absent = AbsentOf(chain_);
+    for (const Entry& entry : chain_.entries) {
+      if (entry.took_pruned_place) absent = WithoutSequence(absent, entry.sequence);
+    }
+    return absent;
   }
 
   std::string SomeCluster() const {

@@ -191,6 +191,8 @@ absl::StatusOr<SaveResult> Saver::Append(std::optional<EtcdRecord> etcd,
                               .payload_sha256 = sealed_.Sha256(),
                               .completeness = completeness,
                               .etcd = std::move(etcd)};
+  // The chain may have grown, and been pruned, while the payload was written.
+  CV_RETURN_IF_ERROR(chain_.FindHead());
   CV_ASSIGN_OR_RETURN(ChainWriter::Appended appended, chain_.Append(std::move(draft)));
   SaveResult result;
   result.manifest = std::move(appended.manifest);

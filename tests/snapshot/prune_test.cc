@@ -103,6 +103,53 @@ TEST_F(PruneTest, CarriesAbsencesOn) {
   EXPECT_THAT(catalog_.Alarms(), IsEmpty());
 }
 
+// A save that takes long, while the sequence that it would have taken is used and pruned: at the end
+// of its payload, of its manifest, and of its signature. It is there, and no prune removes it.
+TEST_F(PruneTest, DoesNotRemoveASlowSave) {
+  const auto before = target_.files;
+  for (const char* slow_at : {"payload", "manifest", "signature"}) {
+    target_.files = before;
+    bool raced = false;
+    Timestamp now = At("2026-11-26T13:00:00Z");
+    SaveOptions options = testing::OptionsOf(keys_);
+    options.clock = [&now] { return now += std::chrono::hours(1); };
+    PruneOptions prune = Options(1);
+    prune.clock = options.clock;
+    target_.before = [&](const std::string& step) {
+      if (step != slow_at || std::exchange(raced, true)) return;
+      Must(SaveText(target_, "text", options));
+      Must(SaveText(target_, "text", options));
+      Must(Prune(target_, prune));
+    };
+    SaveOptions slow_options = options;
+    slow_options.cluster = "slow";
+    const SaveResult slow = Must(SaveText(target_, "precious", slow_options));
+    target_.before = nullptr;
+    now += std::chrono::days(3);
+    Must(Prune(target_, prune));
+    EXPECT_THAT(Good(), Contains(slow.manifest.sequence)) << slow_at;
+    EXPECT_THAT(catalog_.Alarms(), IsEmpty()) << slow_at;
+    EXPECT_EQ(Must(testing::LoadText(target_, keys_, {.cluster = "slow"})), "precious") << slow_at;
+  }
+}
+
+// What a writer without that care signed in the place of a pruned entry counts, and stays.
+TEST_F(PruneTest, KeepsWhatTookAPrunedPlace) {
+  Must(Prune(target_, Options(1)));
+  MemoryTarget before;
+  SaveOptions options = OptionsAt(keys_, "2026-11-26T13:00:00Z");
+  options.cluster = "slow";
+  const SaveResult slow = Must(SaveText(before, "precious", options));
+  target_.files.merge(before.files);
+  EXPECT_THAT(Good(), Contains(slow.manifest.sequence));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+  Save(7);
+  target_.now = At("2026-11-29T12:00:00Z");
+  Must(Prune(target_, Options(1)));
+  EXPECT_THAT(Good(), Contains(slow.manifest.sequence));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+}
+
 // The newest of each cluster stays, whatever the policy.
 TEST_F(PruneTest, KeepsTheNewestOfEach) {
   Save(6, "dev");
