@@ -4,6 +4,7 @@
 #include <iterator>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "base/status.h"
 
@@ -164,12 +165,12 @@ const Entry* Chain::head() const {
 }
 
 std::vector<SequenceRange> AbsentOf(const Chain& chain) {
-  for (auto entry = chain.entries.rbegin(); entry != chain.entries.rend(); ++entry) {
-    if (entry->manifest && entry->manifest->prune() != nullptr) {
-      return entry->manifest->prune()->absent;
-    }
+  std::vector<SequenceRange> absent;
+  for (const Entry& entry : chain.entries) {
+    const PruneRecord* prune = entry.manifest ? entry.manifest->prune() : nullptr;
+    if (prune != nullptr) absent = MergeRanges(std::move(absent), prune->absent);
   }
-  return {};
+  return absent;
 }
 
 bool Contains(const std::vector<SequenceRange>& ranges, uint64_t sequence) {

@@ -13,7 +13,8 @@ namespace cryptvol::snapshot {
 // each of them has by itself. Pure.
 void JudgeChain(Chain& chain);
 
-// What the newest prune entry that counts lets be absent; empty when there is none.
+// What the prune entries that are there let be absent, each of them: of two at once neither knows
+// what the other one removes. Empty when there is none.
 std::vector<SequenceRange> AbsentOf(const Chain& chain);
 
 bool Contains(const std::vector<SequenceRange>& ranges, uint64_t sequence);

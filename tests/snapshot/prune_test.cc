@@ -150,6 +150,31 @@ TEST_F(PruneTest, KeepsWhatTookAPrunedPlace) {
   EXPECT_THAT(catalog_.Alarms(), IsEmpty());
 }
 
+// Two at once, of which each removes what the other one does not know of: no alarm, and the next one
+// carries both on.
+TEST_F(PruneTest, ExplainsWhatTwoAtOnceRemove) {
+  Save(6, "dev");
+  Save(6, "dev");
+  bool raced = false;
+  target_.before = [&](const std::string& step) {
+    if (step != "manifest" || std::exchange(raced, true)) return;
+    PruneOptions options = Options(1);
+    options.cluster = "dev";
+    Must(Prune(target_, options));
+  };
+  PruneOptions options = Options(1);
+  options.cluster = "prod";
+  Must(Prune(target_, options));
+  target_.before = nullptr;
+  EXPECT_THAT(Good(), ElementsAre(6, 8));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+  target_.now = At("2026-11-28T12:00:00Z");
+  Save(7);
+  Must(Prune(target_, Options(1)));
+  EXPECT_THAT(Good(), SizeIs(2));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+}
+
 // The newest of each cluster stays, whatever the policy.
 TEST_F(PruneTest, KeepsTheNewestOfEach) {
   Save(6, "dev");
