@@ -22,29 +22,48 @@ std::vector<FileName> ManifestsBut(const Listing& listing, const std::string& wr
   return manifests;
 }
 
+// Of several manifests: the payloads that they name, and those that cannot be read.
+struct Mentioned {
+  std::set<std::string> objects;
+  std::set<FileName> unreadable;
+};
+
 absl::Status AddObject(Target& target, const FileName& name, std::mutex& mutex,
-                       std::set<std::string>& objects) {
+                       Mentioned& mentioned) {
   const auto text = target.Read(name, kMaxManifestBytes);
-  if (absl::IsNotFound(text.status()) || absl::IsResourceExhausted(text.status())) {
-    return absl::OkStatus();
-  }
-  CV_RETURN_IF_ERROR(text);
-  const auto manifest = ParseManifest(*text);
-  if (!manifest.ok() || manifest->backup() == nullptr) return absl::OkStatus();
+  if (absl::IsNotFound(text.status())) return absl::OkStatus();
+  if (!absl::IsResourceExhausted(text.status())) CV_RETURN_IF_ERROR(text);
+  const absl::StatusOr<Manifest> manifest =
+      text.ok() ? ParseManifest(*text) : absl::StatusOr<Manifest>(text.status());
   const std::lock_guard lock(mutex);
-  objects.insert(manifest->backup()->object);
+  if (!manifest.ok()) {
+    mentioned.unreadable.insert(name);
+  } else if (manifest->backup() != nullptr) {
+    mentioned.objects.insert(manifest->backup()->object);
+  }
   return absl::OkStatus();
 }
 
 // What they say is in them, whoever wrote that.
-absl::StatusOr<std::set<std::string>> ReadObjects(Target& target,
-                                                  const std::vector<FileName>& manifests) {
+absl::StatusOr<Mentioned> ReadObjects(Target& target, const std::vector<FileName>& manifests) {
   std::mutex mutex;
-  std::set<std::string> objects;
-  const absl::Status read = InParallel(
-      manifests.size(), [&](size_t i) { return AddObject(target, manifests[i], mutex, objects); });
-  CV_RETURN_IF_ERROR(read);
-  return objects;
+  Mentioned mentioned;
+  CV_RETURN_IF_ERROR(InParallel(manifests.size(), [&](size_t i) {
+    return AddObject(target, manifests[i], mutex, mentioned);
+  }));
+  return mentioned;
+}
+
+// Of another writer's: this one's own that cannot be read are litter, or an alarm.
+std::string WarningOf(const std::set<FileName>& unreadable, const std::string& writer) {
+  for (const FileName& name : unreadable) {
+    if (name.writer() == writer) continue;
+    return fmt::format(
+        "payloads without a manifest were left alone: {} cannot be read, and may name one of them: "
+        "is it of a newer cryptsnap? else remove it",
+        name.path());
+  }
+  return "";
 }
 
 }  // namespace
@@ -52,7 +71,8 @@ absl::StatusOr<std::set<std::string>> ReadObjects(Target& target,
 absl::StatusOr<std::vector<FileName>> FindOrphans(Target& target, const Listing& listing,
                                                   const Chain& chain,
                                                   const std::vector<Entry>& incomplete,
-                                                  Timestamp before) {
+                                                  Timestamp before,
+                                                  std::vector<std::string>& warnings) {
   std::set<std::string> known;
   std::set<uint64_t> looked_at;
   for (const Entry& entry : incomplete) looked_at.insert(entry.sequence);
@@ -61,9 +81,14 @@ absl::StatusOr<std::vector<FileName>> FindOrphans(Target& target, const Listing&
     looked_at.insert(entry.sequence);
     if (entry.manifest->backup() != nullptr) known.insert(entry.manifest->backup()->object);
   }
-  CV_ASSIGN_OR_RETURN(const std::set<std::string> more,
+  CV_ASSIGN_OR_RETURN(const Mentioned others,
                       ReadObjects(target, ManifestsBut(listing, chain.writer, looked_at)));
-  known.insert(more.begin(), more.end());
+  known.insert(others.objects.begin(), others.objects.end());
+  const std::string warning = WarningOf(others.unreadable, chain.writer);
+  if (!warning.empty()) {
+    warnings.push_back(warning);
+    return std::vector<FileName>();
+  }
   std::vector<FileName> orphans;
   for (const ListedFile& file : listing.files) {
     const bool payload = file.name.kind() == FileName::Kind::kPayload;

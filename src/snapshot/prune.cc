@@ -208,8 +208,9 @@ class Pruner {
   }
 
   absl::Status RemoveLitter() {
-    CV_ASSIGN_OR_RETURN(std::vector<FileName> litter,
-                        FindOrphans(target_, listing_, chain_, incomplete_, before_));
+    CV_ASSIGN_OR_RETURN(
+        std::vector<FileName> litter,
+        FindOrphans(target_, listing_, chain_, incomplete_, before_, result_.warnings));
     const std::vector<FileName> remains = FindRemains(listing_, chain_);
     litter.insert(litter.end(), remains.begin(), remains.end());
     std::ranges::sort(litter);

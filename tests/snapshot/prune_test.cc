@@ -310,5 +310,20 @@ TEST_F(PruneTest, LeavesOthersAlone) {
   EXPECT_THAT(Read(target_, other).Alarms(), IsEmpty());
 }
 
+// Where a manifest of another writer cannot be read, as one of a newer format, its payload is not
+// known, and no payload is taken for an orphan.
+TEST_F(PruneTest, LeavesWhatANewerWriterMayHaveSaved) {
+  const Keys other;
+  const SaveResult theirs = Must(SaveText(target_, "x", OptionsAt(other, "2026-11-21T10:00:00Z")));
+  target_.times[theirs.manifest.backup()->object] = At("2026-11-21T10:00:00Z");
+  std::string& manifest = target_.files[ManifestPath(other, 1)];
+  manifest.replace(manifest.find("/v1"), 3, "/v2");
+  const PruneResult result = Must(Prune(target_, Options(1)));
+  EXPECT_TRUE(target_.files.contains(theirs.manifest.backup()->object));
+  EXPECT_THAT(result.removed, SizeIs(5));
+  ASSERT_THAT(result.warnings, SizeIs(1));
+  EXPECT_THAT(result.warnings[0], ::testing::HasSubstr(ManifestPath(other, 1)));
+}
+
 }  // namespace
 }  // namespace cryptvol::snapshot
