@@ -56,8 +56,25 @@ void MarkRemoved(Chain& chain) {
   }
 }
 
+// What the writer found without a signature of its own, and passed over, is not the chain's, though
+// somebody put another signature beside it.
+void MarkPassedOver(Chain& chain) {
+  for (size_t i = 1; i < chain.entries.size(); ++i) {
+    Entry& before = chain.entries[i - 1];
+    const Entry& entry = chain.entries[i];
+    if (before.state != EntryState::kBadSignature || !entry.manifest) continue;
+    if (before.sequence + 1 != entry.sequence) continue;
+    const PreviousEntry& previous = *entry.manifest->previous;
+    if (previous.was_signed || previous.manifest_sha256 != before.manifest_sha256) continue;
+    before.state = EntryState::kIncomplete;
+    before.problem = "without a signature of the key; the next entry's writer passed it over";
+  }
+}
+
 void RaiseByState(Chain& chain) {
+  const uint64_t end = EndOf(chain);
   for (const Entry& entry : chain.entries) {
+    if (chain.head() != nullptr && entry.sequence > end) break;  // it has no part in the chain
     const auto raise = [&](Alarm::Kind kind) { Raise(chain, kind, entry.sequence, entry.problem); };
     switch (entry.state) {
       case EntryState::kBadSignature:
@@ -164,6 +181,13 @@ const Entry* Chain::head() const {
   return last == entries.rend() ? nullptr : &*last;
 }
 
+uint64_t EndOf(const Chain& chain) {
+  const Entry* head = chain.head();
+  uint64_t last = head != nullptr ? head->sequence : 0;
+  for (const Entry& entry : chain.entries) last += entry.sequence == last + 1 ? 1 : 0;
+  return last;
+}
+
 std::vector<SequenceRange> AbsentOf(const Chain& chain) {
   std::vector<SequenceRange> absent;
   for (const Entry& entry : chain.entries) {
@@ -210,6 +234,7 @@ std::vector<SequenceRange> WithoutSequence(const std::vector<SequenceRange>& ran
 
 void JudgeChain(Chain& chain) {
   MarkRemoved(chain);
+  MarkPassedOver(chain);
   RaiseByState(chain);
   RaiseGaps(chain);
   CheckLinks(chain);

@@ -13,6 +13,10 @@ namespace cryptvol::snapshot {
 // each of them has by itself. Pure.
 void JudgeChain(Chain& chain);
 
+// The sequence behind which the next entry is written: of the last signed one, or of what stands
+// directly behind that. What lies farther has no part in the chain; anybody may have put it there.
+uint64_t EndOf(const Chain& chain);
+
 // What the prune entries that are there let be absent, each of them: of two at once neither knows
 // what the other one removes. Empty when there is none.
 std::vector<SequenceRange> AbsentOf(const Chain& chain);

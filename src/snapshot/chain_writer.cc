@@ -103,13 +103,14 @@ absl::Status ChainWriter::PassOver(uint64_t sequence) {
   }
   CV_RETURN_IF_ERROR(text);
   const auto signature = target_.Read(FileName::Signature(writer_, sequence), kMaxSignatureBytes);
-  if (!absl::IsNotFound(signature.status())) CV_RETURN_IF_ERROR(signature);
-  head_ = {
-      .sequence = sequence, .manifest_sha256 = Sha256Text(*text), .was_signed = signature.ok()};
+  const bool is_none =
+      absl::IsNotFound(signature.status()) || absl::IsResourceExhausted(signature.status());
+  if (!is_none) CV_RETURN_IF_ERROR(signature);
+  const bool is_signed = signature.ok() && CheckSignature(key_.public_key, *text, *signature).ok();
+  head_ = {.sequence = sequence, .manifest_sha256 = Sha256Text(*text), .was_signed = is_signed};
   const absl::StatusOr<Manifest> manifest = ParseManifest(*text);
   // Its signature may be on its way; but without one anybody may have chosen the time.
-  const bool counts =
-      manifest.ok() && (signature.ok() || manifest->time <= clock_() + kClockTolerance);
+  const bool counts = manifest.ok() && (is_signed || manifest->time <= clock_() + kClockTolerance);
   if (counts) head_time_ = std::max(head_time_, manifest->time);
   return absl::OkStatus();
 }

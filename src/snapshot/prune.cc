@@ -126,17 +126,8 @@ class Pruner {
     }
   }
 
-  // The entry that records what is removed will stand behind this sequence: it passes over what
-  // stands directly behind the last signed one. What lies farther has no part in the chain.
-  uint64_t LastPassed() const {
-    const Entry* head = chain_.head();
-    uint64_t last = head != nullptr ? head->sequence : 0;
-    for (const Entry& entry : chain_.entries) last += entry.sequence == last + 1 ? 1 : 0;
-    return last;
-  }
-
   void ChooseIncomplete() {
-    const uint64_t last = LastPassed();
+    const uint64_t last = EndOf(chain_);  // the record will stand behind it
     for (const Entry& entry : chain_.entries) {
       const bool old = entry.modified < before_;
       if (entry.state != EntryState::kIncomplete || !old || entry.sequence > last) continue;

@@ -300,6 +300,25 @@ TEST_F(PruneTest, RefusesAnUnsoundChainOfAVerifyKey) {
   EXPECT_THAT(Good(), SizeIs(6));
 }
 
+// A stranger's manifest and signature behind the last entry, or far behind it, are an alarm at most
+// until the next save, and end neither pruning nor restoring.
+TEST_F(PruneTest, GoesOnBehindAnIntruder) {
+  for (const uint64_t sequence : {uint64_t{7}, uint64_t{4000}}) {
+    target_.files[ManifestPath(keys_, sequence)] = "intruder";
+    target_.times[ManifestPath(keys_, sequence)] = At("2026-11-24T10:00:00Z");
+    target_.files[SignaturePath(keys_, sequence)] = "intruder";
+  }
+  EXPECT_THAT(AlarmKinds(Read(target_, keys_)), ElementsAre(Alarm::Kind::kBadSignature));
+  Save(6);
+  EXPECT_THAT(Good(), SizeIs(7));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+  Must(Prune(target_, Options(2)));
+  EXPECT_FALSE(target_.files.contains(ManifestPath(keys_, 7)));
+  EXPECT_FALSE(target_.files.contains(SignaturePath(keys_, 7)));
+  EXPECT_THAT(Good(), ElementsAre(6, 8));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+}
+
 // Another writer's payloads are not orphans, though nobody trusts that writer here.
 TEST_F(PruneTest, LeavesOthersAlone) {
   const Keys other;
