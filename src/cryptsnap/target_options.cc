@@ -115,9 +115,10 @@ absl::StatusOr<snapshot::Catalog> ReadTrusted(snapshot::Target& target, KeyLoade
   CV_ASSIGN_OR_RETURN(trust.keys, loader.LoadVerifyKeys(options.verify_keys));
   trust.no_verify = options.insecure_no_verify;
   trust.written_to = options.written_to;
-  CV_ASSIGN_OR_RETURN(snapshot::Catalog catalog, snapshot::ReadCatalog(target, trust));
-  if (!options.state.empty()) CV_RETURN_IF_ERROR(snapshot::ApplyState(options.state, catalog));
-  WarnOfUnread(catalog);
+  auto catalog = options.state.empty()
+                     ? snapshot::ReadCatalog(target, trust)
+                     : snapshot::ReadCatalogWithState(target, trust, options.state);
+  if (catalog.ok()) WarnOfUnread(*catalog);
   return catalog;
 }
 

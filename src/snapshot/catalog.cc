@@ -13,6 +13,8 @@
 namespace cryptvol::snapshot {
 namespace {
 
+constexpr int kMaxReadings = 3;
+
 // The listing, by what its files belong to.
 struct Index {
   struct Files {
@@ -90,6 +92,25 @@ std::map<std::string, const minisign::PublicKey*> WritersOf(const Trust& trust,
   return writers;
 }
 
+// With the trust checked.
+absl::StatusOr<Catalog> ReadOnce(Target& target, const Trust& trust) {
+  CV_ASSIGN_OR_RETURN(Listing listing, target.List());
+  const Index index = IndexOf(listing);
+  Catalog catalog;
+  catalog.target = trust.written_to.empty() ? target.name() : trust.written_to;
+  catalog.foreign = std::move(listing.foreign);
+  catalog.foreign_count = listing.foreign_count;
+  const auto writers = WritersOf(trust, index);
+  for (const auto& [writer, key] : writers) {
+    CV_ASSIGN_OR_RETURN(Chain chain, ReadChain(target, writer, key, catalog.target, index));
+    catalog.chains.push_back(std::move(chain));
+  }
+  for (const auto& [writer, files] : index.writers) {
+    if (!writers.contains(writer)) catalog.unknown_writers.push_back(writer);
+  }
+  return catalog;
+}
+
 }  // namespace
 
 std::string_view EntryStateText(EntryState state) {
@@ -149,19 +170,11 @@ absl::StatusOr<Catalog> ReadCatalog(Target& target, const Trust& trust) {
     return InvalidArgument(
         "read {}: no key to verify signatures with; give the writer's public key", target.name());
   }
-  CV_ASSIGN_OR_RETURN(Listing listing, target.List());
-  const Index index = IndexOf(listing);
-  Catalog catalog;
-  catalog.target = trust.written_to.empty() ? target.name() : trust.written_to;
-  catalog.foreign = std::move(listing.foreign);
-  catalog.foreign_count = listing.foreign_count;
-  const auto writers = WritersOf(trust, index);
-  for (const auto& [writer, key] : writers) {
-    CV_ASSIGN_OR_RETURN(Chain chain, ReadChain(target, writer, key, catalog.target, index));
-    catalog.chains.push_back(std::move(chain));
-  }
-  for (const auto& [writer, files] : index.writers) {
-    if (!writers.contains(writer)) catalog.unknown_writers.push_back(writer);
+  CV_ASSIGN_OR_RETURN(Catalog catalog, ReadOnce(target, trust));
+  for (int i = 1; i < kMaxReadings && !catalog.Alarms().empty(); ++i) {
+    const std::vector<Alarm> before = catalog.Alarms();
+    CV_ASSIGN_OR_RETURN(catalog, ReadOnce(target, trust));
+    if (catalog.Alarms() == before) break;
   }
   return catalog;
 }

@@ -76,6 +76,8 @@ struct Alarm {
   std::string writer;
   uint64_t sequence = 0;
   std::string message;  // complete, with what to do
+
+  bool operator==(const Alarm&) const = default;
 };
 std::string_view AlarmKindText(Alarm::Kind kind);
 
@@ -99,7 +101,9 @@ struct Catalog {
   std::vector<Alarm> Alarms() const;  // of all chains
 };
 
-// Reads every manifest and signature of the trusted keys' chains. What is wrong with a chain is in
+// Reads every manifest and signature of the trusted keys' chains. When something is wrong it reads
+// them once more, until that stays the same: a listing is no picture of one instant, and beside a
+// save or a prune it lacks what is there, or has what is gone. What is wrong with a chain is in
 // the result; an error is one of the target's, or INVALID_ARGUMENT for no key without no_verify.
 absl::StatusOr<Catalog> ReadCatalog(Target& target, const Trust& trust);
 

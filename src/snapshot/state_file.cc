@@ -1,6 +1,11 @@
 #include "snapshot/state_file.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <filesystem>
 
 #include "base/atomic_file.h"
 #include "base/status.h"
@@ -77,6 +82,18 @@ std::optional<Alarm> Contradiction(const Chain& chain, const SeenHead& seen) {
   return alarm;
 }
 
+// Ends with the descriptor. Of the folder, since the file itself is replaced.
+absl::StatusOr<UniqueFd> LockFolderOf(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  CV_ASSIGN_OR_RETURN(UniqueFd fd,
+                      OpenFile(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY));
+  while (::flock(fd.get(), LOCK_EX) != 0) {
+    if (errno == EBADF) break;  // NFS locks no directories: then without
+    if (errno != EINTR) return ErrnoStatus(errno, "lock the folder of " + path);
+  }
+  return fd;
+}
+
 }  // namespace
 
 absl::StatusOr<SeenChains> LoadState(const std::string& path) {
@@ -92,6 +109,7 @@ absl::StatusOr<SeenChains> LoadState(const std::string& path) {
 }
 
 absl::Status ApplyState(const std::string& path, Catalog& catalog, bool update) {
+  CV_ASSIGN_OR_RETURN(const UniqueFd lock, LockFolderOf(path));
   CV_ASSIGN_OR_RETURN(SeenChains seen, LoadState(path));
   for (Chain& chain : catalog.chains) {
     const auto key = std::make_pair(catalog.target, chain.writer);
@@ -105,6 +123,19 @@ absl::Status ApplyState(const std::string& path, Catalog& catalog, bool update) 
     if (head != nullptr) seen[key] = {head->sequence, head->manifest_sha256};
   }
   return update ? WriteFileAtomically(path, SerializeState(seen)) : absl::OkStatus();
+}
+
+absl::StatusOr<Catalog> ReadCatalogWithState(Target& target, const Trust& trust,
+                                             const std::string& path) {
+  CV_ASSIGN_OR_RETURN(Catalog catalog, ReadCatalog(target, trust));
+  CV_RETURN_IF_ERROR(ApplyState(path, catalog));
+  const std::vector<Alarm> alarms = catalog.Alarms();
+  const bool behind = std::ranges::any_of(
+      alarms, [](const Alarm& alarm) { return alarm.kind == Alarm::Kind::kRollback; });
+  if (!behind) return catalog;
+  CV_ASSIGN_OR_RETURN(catalog, ReadCatalog(target, trust));
+  CV_RETURN_IF_ERROR(ApplyState(path, catalog));
+  return catalog;
 }
 
 }  // namespace cryptvol::snapshot

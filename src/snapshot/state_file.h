@@ -27,7 +27,13 @@ absl::StatusOr<SeenChains> LoadState(const std::string& path);
 // Compares the catalog with what was seen, adds alarms (kRollback, kFork) to it, and then replaces
 // the file by what is seen now; a chain with an alarm of these kinds keeps its old mark. Whoever
 // wants to look only passes `update` false.
+// Others that do the same wait.
 absl::Status ApplyState(const std::string& path, Catalog& catalog, bool update = true);
+
+// Both. Reads the catalog again when the file has seen more than it shows: another reader may have
+// noted a backup that came in between.
+absl::StatusOr<Catalog> ReadCatalogWithState(Target& target, const Trust& trust,
+                                             const std::string& path);
 
 }  // namespace cryptvol::snapshot
 

@@ -252,6 +252,22 @@ TEST_F(CatalogOf, StateKnowsTheNewest) {
   EXPECT_EQ(AlarmKinds(catalog), Kinds{Alarm::Kind::kFork});
 }
 
+// A reader that read before a save, and comes to the state behind another that read after it, looks
+// again.
+TEST_F(CatalogOf, StateOfAnotherReader) {
+  const testing::ScratchDirectory scratch;
+  const std::string state = scratch / "state";
+  bool raced = false;
+  target_.listed = [&] {
+    if (std::exchange(raced, true)) return;
+    Must(SaveText(target_, "5", OptionsAt(keys_, "2026-11-22T13:00:00Z")));
+    Must(ReadCatalogWithState(target_, keys_.trust(), state));
+  };
+  const Catalog catalog = Must(ReadCatalogWithState(target_, keys_.trust(), state));
+  EXPECT_THAT(catalog.Alarms(), IsEmpty());
+  EXPECT_THAT(SelectBackups(catalog, {}), SizeIs(5));
+}
+
 // The state goes on with the chain, keeps other targets' marks, and is not overwritten when damaged.
 TEST_F(CatalogOf, StateIsKept) {
   const testing::ScratchDirectory scratch;

@@ -27,6 +27,9 @@ class MemoryTarget : public Target {
   // Called before each step, to let something else happen first.
   std::function<void(const std::string& step)> before;
 
+  // Called when a listing was made, and before it is looked at.
+  std::function<void()> listed;
+
   std::map<std::string, std::string> files;
   std::map<std::string, Timestamp> times;  // of files that are not of `now`
   Timestamp now = SystemTime();
@@ -48,19 +51,8 @@ class MemoryTarget : public Target {
   }
 
   absl::StatusOr<Listing> List() override {
-    const std::lock_guard lock(mutex_);
-    Listing listing;
-    for (const auto& [path, content] : files) {
-      const auto name = FileName::Parse(path);
-      const auto time = times.find(path);
-      if (!name) {
-        ++listing.foreign_count;
-        continue;
-      }
-      listing.files.push_back({.name = *name,
-                               .size = content.size(),
-                               .modified = time == times.end() ? now : time->second});
-    }
+    const Listing listing = ListNow();
+    if (listed) listed();
     return listing;
   }
 
@@ -141,6 +133,23 @@ class MemoryTarget : public Target {
     std::string content_;
     bool ended_ = false;
   };
+
+  Listing ListNow() {
+    const std::lock_guard lock(mutex_);
+    Listing listing;
+    for (const auto& [path, content] : files) {
+      const auto name = FileName::Parse(path);
+      const auto time = times.find(path);
+      if (!name) {
+        ++listing.foreign_count;
+        continue;
+      }
+      listing.files.push_back({.name = *name,
+                               .size = content.size(),
+                               .modified = time == times.end() ? now : time->second});
+    }
+    return listing;
+  }
 
   absl::Status Put(const std::string& path, std::string content) {
     const std::lock_guard lock(mutex_);

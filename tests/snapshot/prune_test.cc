@@ -329,6 +329,18 @@ TEST_F(PruneTest, LeavesOthersAlone) {
   EXPECT_THAT(Read(target_, other).Alarms(), IsEmpty());
 }
 
+// What a prune removes between a reader's listing and its reading is no alarm, nor what a save adds.
+TEST_F(PruneTest, DoesNotAlarmReadersBesideIt) {
+  bool raced = false;
+  target_.listed = [&] {
+    if (std::exchange(raced, true)) return;
+    Must(Prune(target_, Options(2)));
+    Save(7);
+  };
+  EXPECT_THAT(Good(), ElementsAre(5, 6, 8));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+}
+
 // Where a manifest of another writer cannot be read, as one of a newer format, its payload is not
 // known, and no payload is taken for an orphan.
 TEST_F(PruneTest, LeavesWhatANewerWriterMayHaveSaved) {
