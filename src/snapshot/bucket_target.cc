@@ -93,8 +93,15 @@ class BucketPayload : public RangeSource {
 }  // namespace
 
 absl::Status TargetStatus(const absl::Status& status) {
-  if (!absl::IsUnauthenticated(status)) return status;
-  return MakeStatus(absl::StatusCode::kPermissionDenied, "{}", Message(status));
+  switch (status.code()) {
+    case absl::StatusCode::kUnauthenticated:
+      return MakeStatus(absl::StatusCode::kPermissionDenied, "{}", Message(status));
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:
+      return MakeStatus(absl::StatusCode::kUnavailable, "{}", Message(status));
+    default:
+      return status;
+  }
 }
 
 BucketTarget::BucketTarget(std::unique_ptr<s3::Client> client, const Location& location,
@@ -182,7 +189,9 @@ absl::Status BucketTarget::ReplaceHeader(const FileName& name, const NewHeader& 
                                       .etag = payload->etag(),
                                       .part_bytes = options_.part_bytes,
                                       .timeout = options_.upload_timeout});
-  return Annotate(TargetStatus(replacement.Replace(header, current)),
+  const absl::Status replaced = replacement.Replace(header, current);
+  // Of this one it is the payload that was changed meanwhile.
+  return Annotate(absl::IsFailedPrecondition(replaced) ? replaced : TargetStatus(replaced),
                   "replace the header of " + name.path());
 }
 

@@ -49,7 +49,9 @@ class BucketTarget : public Target {
 absl::StatusOr<std::unique_ptr<Target>> OpenBucket(const BucketTarget::Location& location,
                                                    const TargetOptions& options);
 
-// S3's codes as Target has them: UNAUTHENTICATED is kept for identities that open nothing.
+// S3's codes as Target has them: UNAUTHENTICATED is kept for identities that open nothing,
+// INVALID_ARGUMENT for options and headers, FAILED_PRECONDITION for chains. A server that refuses,
+// or whose certificate is not trusted, is transport.
 absl::Status TargetStatus(const absl::Status& status);
 
 }  // namespace cryptvol::snapshot

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <utime.h>
 
+#include "snapshot/bucket_target.h"
 #include "snapshot/new_file.h"
 #include "tests/snapshot/testing.h"
 
@@ -165,6 +166,16 @@ TEST_F(Directory, RemovesWhatCrashesLeft) {
   EXPECT_EQ(FileCount(), 2u);
   EXPECT_THAT(Must(target_->AbortAbandoned(before, /*dry_run=*/false)), SizeIs(1));
   EXPECT_EQ(FileCount(), 1u);
+}
+
+// What a server refuses, for whatever reason, is neither a wrong key of the backup, nor wrong usage,
+// nor tampering; what it does not have is told as that.
+TEST(TargetStatusTest, KeepsAServersRefusalsApart) {
+  EXPECT_THAT(TargetStatus(absl::UnauthenticatedError("x")), Fails(Code::kPermissionDenied, "x"));
+  EXPECT_THAT(TargetStatus(absl::InvalidArgumentError("x")), Fails(Code::kUnavailable, "x"));
+  EXPECT_THAT(TargetStatus(absl::FailedPreconditionError("x")), Fails(Code::kUnavailable, "x"));
+  EXPECT_THAT(TargetStatus(absl::NotFoundError("x")), Fails(Code::kNotFound, "x"));
+  EXPECT_THAT(TargetStatus(absl::OkStatus()), IsOk());
 }
 
 }  // namespace
