@@ -12,8 +12,16 @@
 namespace cryptvol::snapshot {
 namespace {
 
-// In one prune entry, so that it stays below kMaxManifestBytes.
-constexpr size_t kMaxRemovals = 1000;
+// What a prune entry takes at most, so that it stays below kMaxManifestBytes: beside its lists, for
+// each removal but its object's name, and for each range.
+constexpr size_t kRecordBytes = 32'768;
+constexpr size_t kRemovalBytes = 180;
+constexpr size_t kRangeBytes = 72;
+
+std::string ObjectOf(const Entry& entry) {
+  const BackupRecord* backup = entry.manifest ? entry.manifest->backup() : nullptr;
+  return backup != nullptr ? backup->object : "";
+}
 
 // What makes it unknown which entries there were; the other alarms are of single backups.
 bool ForbidsPruning(const Alarm& alarm) {
@@ -150,11 +158,35 @@ class Pruner {
     if (removed.empty() || options_.dry_run) return absl::OkStatus();
     removed.insert(removed.end(), old_prune_entries_.begin(), old_prune_entries_.end());
     CV_RETURN_IF_ERROR(writer_.FindHead());
-    for (size_t i = 0; i < removed.size(); i += kMaxRemovals) {
-      const size_t count = std::min(kMaxRemovals, removed.size() - i);
+    absent_ = AbsentBefore();
+    for (size_t i = 0; i < removed.size();) {
+      const size_t count = FittingCount(std::span(removed).subspan(i));
+      if (count == 0) return TooManyRanges();
       CV_RETURN_IF_ERROR(RemoveSome(std::span(removed).subspan(i, count)));
+      i += count;
     }
     return absl::OkStatus();
+  }
+
+  // How many of them one record takes.
+  size_t FittingCount(std::span<const Entry> entries) const {
+    size_t bytes = kRecordBytes + absent_.size() * kRangeBytes;
+    size_t count = 0;
+    for (const Entry& entry : entries) {
+      bytes += kRemovalBytes + ObjectOf(entry).size() + kRangeBytes;
+      if (bytes > kMaxManifestBytes) break;
+      ++count;
+    }
+    return count;
+  }
+
+  absl::Status TooManyRanges() const {
+    return MakeStatus(
+        absl::StatusCode::kResourceExhausted,
+        "prune: the record of what is absent has no room left: there are {} runs of "
+        "removed entries, with kept ones between them; keep fewer of the old ones, or "
+        "go on with a new signing key",
+        absent_.size());
   }
 
   absl::Status RemoveSome(std::span<const Entry> entries) {
@@ -169,15 +201,14 @@ class Pruner {
     std::vector<SequenceRange> absent;
     Manifest draft;
     for (const Entry& entry : entries) {
-      const BackupRecord* backup = entry.manifest ? entry.manifest->backup() : nullptr;
       record.removes.push_back({.sequence = entry.sequence,
-                                .object = backup != nullptr ? backup->object : "",
+                                .object = ObjectOf(entry),
                                 .manifest_sha256 = entry.manifest_sha256});
       absent.push_back({.first = entry.sequence, .last = entry.sequence});
       if (draft.cluster.empty() && entry.manifest) draft.cluster = entry.manifest->cluster;
     }
     if (draft.cluster.empty()) draft.cluster = SomeCluster();
-    absent_ = MergeRanges(absent_.empty() ? AbsentBefore() : absent_, absent);
+    absent_ = MergeRanges(std::move(absent_), absent);
     record.absent = absent_;
     draft.record = std::move(record);
     return writer_.Append(std::move(draft)).status();
@@ -222,7 +253,7 @@ class Pruner {
   Listing listing_;
   std::vector<Entry> incomplete_;
   std::vector<Entry> old_prune_entries_;
-  std::vector<SequenceRange> absent_;
+  std::vector<SequenceRange> absent_;  // as the newest record has it
   PruneResult result_;
 };
 

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/bytes.h"
+#include "minisign/signature.h"
 #include "tests/snapshot/memory_target.h"
 #include "tests/snapshot/testing.h"
 
@@ -61,6 +63,31 @@ class PruneTest : public ::testing::Test {
     size_t count = 0;
     for (const auto& [path, content] : target_.files) count += path.ends_with(".age") ? 1 : 0;
     return count;
+  }
+
+  // A backup that nobody can open, as fast as it can be signed.
+  void SignBackup(uint64_t sequence, const std::string& cluster) {
+    const std::string time = "20261122T100000Z";
+    const std::string object = fmt::format("{}-{}-{:016x}.age", time, cluster, sequence);
+    Manifest manifest;
+    manifest.target = target_.name();
+    manifest.cluster = cluster;
+    manifest.writer = keys_.writer();
+    manifest.sequence = sequence;
+    if (sequence > 1) {
+      const std::string& before = target_.files[ManifestPath(keys_, sequence - 1)];
+      manifest.previous = {
+          .sequence = sequence - 1, .manifest_sha256 = Sha256Text(before), .was_signed = true};
+    }
+    manifest.time = At("2026-11-22T10:00:00Z");
+    manifest.record =
+        BackupRecord{.object = object, .started = manifest.time, .payload_sha256 = Sha256Text("")};
+    const std::string text = Must(SerializeManifest(manifest));
+    const auto digest = Must(minisign::Blake2b512(AsBytes(text)));
+    const auto signature = Must(minisign::Sign(keys_.signing, digest, {.trusted = "cryptsnap"}));
+    target_.files[ManifestPath(keys_, sequence)] = text;
+    target_.files[SignaturePath(keys_, sequence)] = minisign::SerializeSignature(signature);
+    target_.files[object] = std::string(16384 + 16, 'x');
   }
 
   const Keys keys_;
@@ -338,6 +365,20 @@ TEST_F(PruneTest, DoesNotAlarmReadersBesideIt) {
     Save(7);
   };
   EXPECT_THAT(Good(), ElementsAre(5, 6, 8));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+}
+
+// More than one record can hold: long names, and kept ones between all that go.
+TEST_F(PruneTest, RemovesMoreThanOneRecordHolds) {
+  target_.files.clear();
+  const std::string other(63, 'p');
+  for (uint64_t i = 1; i <= 2000; ++i) SignBackup(i, i % 2 == 0 ? "kept" : other);
+  PruneOptions options = Options(1);
+  options.cluster = other;
+  const auto result = Prune(target_, options);
+  ASSERT_THAT(result, IsOk());
+  EXPECT_THAT(result->removed, SizeIs(999));
+  EXPECT_THAT(Good(), SizeIs(1001));
   EXPECT_THAT(catalog_.Alarms(), IsEmpty());
 }
 
