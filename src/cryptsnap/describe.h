@@ -15,8 +15,8 @@ Json BackupJson(const snapshot::Manifest& manifest);
 Json EntryJson(const snapshot::Entry& entry);
 Json AlarmJson(const snapshot::Alarm& alarm);
 
-// "20261122T...age (prod, etcd, revision 42, 1.2 GiB)", and in there whether nothing proved, when it
-// was saved, that all of it came.
+// "20261122T...age (prod, etcd, revision 42, 1.2 GiB)", and in there whether nothing proved, when
+// it was saved, that all of it came.
 std::string BackupText(const snapshot::Manifest& manifest);
 
 }  // namespace cryptvol::cryptsnap

@@ -98,7 +98,7 @@ void AddTrustFlags(CLI::App& command, TrustOptions& options) {
 absl::Status Validate(const TrustOptions& options) {
   if (options.insecure_no_verify && !options.state.empty()) {
     return UsageError(
-        "--state and --insecure-no-verify exclude each other: anybody could set what was seen last");
+        "--state and --insecure-no-verify exclude each other: anybody could set the mark in it");
   }
   if (options.verify_keys.empty() == options.insecure_no_verify) return absl::OkStatus();
   if (options.insecure_no_verify) {

@@ -149,8 +149,8 @@ absl::Status ChainWriter::CreateSignature(const Manifest& manifest, std::string_
   return target_.Create(name, minisign::SerializeSignature(signature));
 }
 
-// Nothing keeps a sequence whose entry was pruned from being taken once more; but then a prune entry
-// stands behind it, which lets it be absent.
+// Nothing keeps a sequence whose entry was pruned from being taken once more; but then a prune
+// entry stands behind it, which lets it be absent.
 absl::StatusOr<bool> ChainWriter::IsPruned(uint64_t sequence) {
   CV_ASSIGN_OR_RETURN(const Listing listing, target_.List());
   for (const ListedFile& file : listing.files) {

@@ -130,8 +130,8 @@ TEST_F(PruneTest, CarriesAbsencesOn) {
   EXPECT_THAT(catalog_.Alarms(), IsEmpty());
 }
 
-// A save that takes long, while the sequence that it would have taken is used and pruned: at the end
-// of its payload, of its manifest, and of its signature. It is there, and no prune removes it.
+// A save that takes long, while the sequence that it would have taken is used and pruned: at the
+// end of its payload, of its manifest, and of its signature. It is there, and no prune removes it.
 TEST_F(PruneTest, DoesNotRemoveASlowSave) {
   const auto before = target_.files;
   for (const char* slow_at : {"payload", "manifest", "signature"}) {
@@ -177,8 +177,8 @@ TEST_F(PruneTest, KeepsWhatTookAPrunedPlace) {
   EXPECT_THAT(catalog_.Alarms(), IsEmpty());
 }
 
-// Two at once, of which each removes what the other one does not know of: no alarm, and the next one
-// carries both on.
+// Two at once, of which each removes what the other one does not know of: no alarm, and the next
+// one carries both on.
 TEST_F(PruneTest, ExplainsWhatTwoAtOnceRemove) {
   Save(6, "dev");
   Save(6, "dev");
@@ -356,7 +356,8 @@ TEST_F(PruneTest, LeavesOthersAlone) {
   EXPECT_THAT(Read(target_, other).Alarms(), IsEmpty());
 }
 
-// What a prune removes between a reader's listing and its reading is no alarm, nor what a save adds.
+// What a prune removes between a reader's listing and its reading is no alarm, nor what a save
+// adds.
 TEST_F(PruneTest, DoesNotAlarmReadersBesideIt) {
   bool raced = false;
   target_.listed = [&] {
