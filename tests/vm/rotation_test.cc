@@ -146,6 +146,32 @@ TEST_F(Rotation, AUselessSecretDisturbsNothing) {
   EXPECT_CODE(OK, Unstage(volume));
 }
 
+// One whose volume another call has for long is reported, and holds up no other's.
+TEST_F(Rotation, OfAVolumeThatIsHeldIsReported) {
+  Volume held = Used("old");
+  ASSERT_CODE(OK, Publish(held, path("pod")));
+  Volume other = NewVolume("pvc-other");
+  other.secrets = QuickSecret("old");
+  ASSERT_CODE(OK, Create(other));
+  ASSERT_CODE(OK, Stage(other));
+  ASSERT_CODE(OK, Publish(other, path("other-pod")));
+  const std::string name = MustRun("printf %s " + held.id + " | sha256sum | cut -d' ' -f1");
+  const std::string lock = path("state/locks/" + name + ".lock");
+  const Background holder("flock --no-fork " + lock + " sleep 1000");
+  held.publish_secrets = other.publish_secrets = Replaced("new", "old");
+  ASSERT_CODE(OK, Publish(held, path("pod")));
+  ASSERT_CODE(OK, Publish(other, path("other-pod")));
+  EXPECT_TRUE(SoonOpens(other, "old", false)) << driver_->log();
+  EXPECT_EQ(std::string::npos, driver_->log().find("could not be brought in line"));
+  for (int i = 0;
+       i < 600 && driver_->log().find("could not be brought in line") == std::string::npos; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+  EXPECT_THAT(driver_->log(), HasSubstr("could not be brought in line with its Secret volume=\"" +
+                                        held.id + "\" error=\"lock the volume"));
+  EXPECT_TRUE(Opens(held, "old"));
+}
+
 // A keyslot that somebody else made is nobody's to destroy.
 TEST_F(Rotation, KeepsForeignKeyslots) {
   Volume volume = Used("old");
