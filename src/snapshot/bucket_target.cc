@@ -85,6 +85,8 @@ class BucketPayload : public RangeSource {
     return TargetStatus(object_->ReadAt(offset, buffer));
   }
   const std::string& etag() const { return object_->info().etag; }
+  // With S3's own codes: that the object was changed meanwhile is one.
+  RangeSource& object() const { return *object_; }
 
  private:
   const std::unique_ptr<s3::ObjectRangeSource> object_;
@@ -189,7 +191,7 @@ absl::Status BucketTarget::ReplaceHeader(const FileName& name, const NewHeader& 
                                       .etag = payload->etag(),
                                       .part_bytes = options_.part_bytes,
                                       .timeout = options_.upload_timeout});
-  const absl::Status replaced = replacement.Replace(header, current);
+  const absl::Status replaced = replacement.Replace(header, payload->object());
   // Of this one it is the payload that was changed meanwhile.
   return Annotate(absl::IsFailedPrecondition(replaced) ? replaced : TargetStatus(replaced),
                   "replace the header of " + name.path());
