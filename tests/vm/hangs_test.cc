@@ -360,7 +360,9 @@ TEST_F(Hangs, AListOfKeysWithADeviceThatHangs) {
         fmt::format("{} --state-dir={} key list 2>/dev/null", TheSetup().driver, path("state")));
     EXPECT_LT(steady_clock::now() - start, kAtOnce);
     EXPECT_THAT(list, ::testing::ContainsRegex("static-other .* 2026 "));
-    EXPECT_THAT(list, HasSubstr(i < 2 ? "it does not answer" : "not looked at"));
+    // By this list, or by one before whose process still waits.
+    EXPECT_THAT(list,
+                ::testing::AnyOf(HasSubstr("it does not answer"), HasSubstr("not looked at")));
     // One that is killed may hang once more, in closing the device, when its lock is gone already. The
     // next one then waits for it in open(2), which it cannot be killed out of, and keeps its lock.
     EXPECT_LE(StuckWorkers(), 2);
