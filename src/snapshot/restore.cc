@@ -34,9 +34,17 @@ Payload::ReadOptions ReadOptionsOf(const RestoreOptions& options) {
           .progress = options.progress};
 }
 
-absl::StatusOr<RestoreResult> DecryptInto(Payload& payload, const SecretBytes& file_key,
-                                          ByteSink& sink, const RestoreOptions& options) {
+// When the payload's digest is compared with the manifest's: kOnTheWay lets content out before.
+enum class DigestCheck { kFirst, kOnTheWay };
+
+absl::StatusOr<RestoreResult> DecryptBackup(Target& target, const Entry& entry, DigestCheck digest,
+                                            ByteSink& sink, const RestoreOptions& options) {
+  CV_RETURN_IF_ERROR(CheckOptions(options));
+  CV_ASSIGN_OR_RETURN(Payload payload, Payload::Open(target, entry));
+  CV_ASSIGN_OR_RETURN(const SecretBytes file_key, payload.Unwrap(*options.identities));
+  CV_RETURN_IF_ERROR(payload.CheckEnds(file_key));
   const Payload::ReadOptions read = ReadOptionsOf(options);
+  if (digest == DigestCheck::kFirst) CV_RETURN_IF_ERROR(payload.CheckDigest(read));
   const BackupRecord& backup = payload.backup();
   if (backup.etcd) {
     EtcdTrailerSink trailer(&sink);
@@ -48,28 +56,13 @@ absl::StatusOr<RestoreResult> DecryptInto(Payload& payload, const SecretBytes& f
   return RestoreResult{.content_bytes = backup.content_size};
 }
 
-// Into a file that has no name yet: the digest is compared on the way.
-absl::StatusOr<RestoreResult> DecryptBackup(Target& target, const Entry& entry, ByteSink& sink,
-                                            const RestoreOptions& options) {
-  CV_RETURN_IF_ERROR(CheckOptions(options));
-  CV_ASSIGN_OR_RETURN(Payload payload, Payload::Open(target, entry));
-  CV_ASSIGN_OR_RETURN(const SecretBytes file_key, payload.Unwrap(*options.identities));
-  CV_RETURN_IF_ERROR(payload.CheckEnds(file_key));
-  return DecryptInto(payload, file_key, sink, options);
-}
-
 }  // namespace
 
+// Nobody signed the header: with one of their own, whose chunks are authentic too, others could have
+// put anything behind it.
 absl::StatusOr<RestoreResult> LoadBackup(Target& target, const Entry& entry, ByteSink& sink,
                                          const RestoreOptions& options) {
-  CV_RETURN_IF_ERROR(CheckOptions(options));
-  CV_ASSIGN_OR_RETURN(Payload payload, Payload::Open(target, entry));
-  CV_ASSIGN_OR_RETURN(const SecretBytes file_key, payload.Unwrap(*options.identities));
-  CV_RETURN_IF_ERROR(payload.CheckEnds(file_key));
-  // Nobody signed the header: with one of their own, whose chunks are authentic too, others could
-  // have put anything behind it.
-  CV_RETURN_IF_ERROR(payload.CheckDigest(ReadOptionsOf(options)));
-  return DecryptInto(payload, file_key, sink, options);
+  return DecryptBackup(target, entry, DigestCheck::kFirst, sink, options);
 }
 
 absl::StatusOr<RestoreResult> RestoreBackup(Target& target, const Entry& entry,
@@ -82,7 +75,9 @@ absl::StatusOr<RestoreResult> RestoreBackup(Target& target, const Entry& entry,
   if (!file_path.has_filename()) return InvalidArgument("restore to {}: no file's name", path);
   CV_ASSIGN_OR_RETURN(const UniqueFd directory, OpenFile(folder, O_RDONLY | O_DIRECTORY));
   CV_ASSIGN_OR_RETURN(NewFile file, NewFile::Create(directory.get(), folder));
-  CV_ASSIGN_OR_RETURN(const RestoreResult result, DecryptBackup(target, entry, file, options));
+  // The file has no name yet.
+  CV_ASSIGN_OR_RETURN(const RestoreResult result,
+                      DecryptBackup(target, entry, DigestCheck::kOnTheWay, file, options));
   CV_RETURN_IF_ERROR(file.Publish(file_path.filename().string()));
   return result;
 }
