@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "base/atomic_file.h"
+#include "base/deadline.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "luks/strict_json.h"
@@ -82,14 +85,28 @@ std::optional<Alarm> Contradiction(const Chain& chain, const SeenHead& seen) {
   return alarm;
 }
 
+// Others hold it while they write a small file.
+constexpr std::chrono::seconds kLockPatience(30);
+constexpr std::chrono::milliseconds kLockPause(20);
+
 // Ends with the descriptor. Of the folder, since the file itself is replaced.
 absl::StatusOr<UniqueFd> LockFolderOf(const std::string& path) {
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   CV_ASSIGN_OR_RETURN(UniqueFd fd,
                       OpenFile(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY));
-  while (::flock(fd.get(), LOCK_EX) != 0) {
+  const Deadline deadline = Deadline::After(kLockPatience);
+  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EBADF) break;  // NFS locks no directories: then without
-    if (errno != EINTR) return ErrnoStatus(errno, "lock the folder of " + path);
+    if (errno != EINTR && errno != EWOULDBLOCK) {
+      return ErrnoStatus(errno, "lock the folder of " + path);
+    }
+    if (deadline.expired()) {
+      return MakeStatus(absl::StatusCode::kUnavailable,
+                        "lock the folder of {}: another process has held it for {} s; find it with "
+                        "fuser, or keep the state file in a folder of its own",
+                        path, kLockPatience.count());
+    }
+    std::this_thread::sleep_for(kLockPause);
   }
   return fd;
 }
