@@ -12,6 +12,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "age/plugin_name.h"
+#include "base/poll_timeout.h"
 #include "base/status.h"
 
 namespace cryptvol::age {
@@ -140,7 +141,7 @@ absl::Status PluginConnection::Wait(bool for_room) {
   std::array<pollfd, 3> fds = {{{output_.get(), POLLIN, 0},
                                 {errors_.get(), POLLIN, 0},
                                 {for_room ? input_.get() : -1, POLLOUT, 0}}};
-  const int ready = ::poll(fds.data(), fds.size(), static_cast<int>(deadline_.remaining().count()));
+  const int ready = ::poll(fds.data(), fds.size(), PollTimeout(deadline_));
   if (ready < 0 && errno != EINTR) return ErrnoStatus(errno, "wait for " + program_);
   if (deadline_.expired()) {
     return MakeStatus(absl::StatusCode::kDeadlineExceeded,

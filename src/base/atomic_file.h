@@ -2,6 +2,7 @@
 #ifndef CRYPTVOL_BASE_ATOMIC_FILE_H_
 #define CRYPTVOL_BASE_ATOMIC_FILE_H_
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -9,10 +10,16 @@
 
 namespace cryptvol {
 
+class ByteSink;
+
 // Replaces `path` by a file with `content` and mode 0600, durably: a temporary file beside it is
 // written and synced, renamed over it, and the directory synced. On an error the old file is still
 // there, except that an error of the last step leaves either of the two.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view content);
+
+// The same for what is not in memory as a whole: `write` gives it to the sink.
+absl::Status WriteFileAtomically(const std::string& path,
+                                 const std::function<absl::Status(ByteSink&)>& write);
 
 // Creates the file, durably, or answers ALREADY_EXISTS and leaves what is there.
 absl::Status CreateFileExclusively(const std::string& path, std::string_view content);

@@ -48,7 +48,7 @@ template <typename... Args>
 // "EBUSY" for EBUSY; "errno 4242" for what has no name.
 std::string ErrnoName(int error);
 
-// The same code, with "context: " before the message. OK stays OK.
+// The same code and payloads, with "context: " before the message. OK stays OK.
 [[nodiscard]] absl::Status Annotate(const absl::Status& status, std::string_view context);
 
 std::string Message(const absl::Status& status);

@@ -15,6 +15,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/poll_timeout.h"
 #include "base/status.h"
 
 namespace cryptvol {
@@ -66,8 +67,7 @@ bool Collect(int pidfd, Pipe& out, Pipe& err, size_t limit, Deadline deadline,
   while (true) {
     std::array<pollfd, 3> fds = {
         {{pidfd, POLLIN, 0}, {out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}}};
-    const int ready =
-        ::poll(fds.data(), fds.size(), static_cast<int>(deadline.remaining().count()));
+    const int ready = ::poll(fds.data(), fds.size(), PollTimeout(deadline));
     if (ready < 0 && errno != EINTR) return false;
     if (ready == 0 && deadline.expired()) return false;
     bool drained = false;

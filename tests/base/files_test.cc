@@ -7,8 +7,10 @@
 #include <fstream>
 
 #include "base/atomic_file.h"
+#include "base/bytes.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/stream.h"
 #include "base/undo.h"
 #include "base/unique_fd.h"
 
@@ -41,6 +43,24 @@ TEST_F(FilesTest, ReplacesAtomically) {
   struct stat status;
   ASSERT_EQ(0, ::stat(path("a").c_str(), &status));
   EXPECT_EQ(0600u, status.st_mode & 0777);
+  EXPECT_EQ(1u, FileCount());
+}
+
+// What comes in pieces is written as one; when it ends in an error, the old file stays, and nothing
+// beside it.
+TEST_F(FilesTest, ReplacesByPieces) {
+  const auto write = [](ByteSink& sink) {
+    CV_RETURN_IF_ERROR(sink.Write(AsBytes("one, ")));
+    return sink.Write(AsBytes("two"));
+  };
+  ASSERT_EQ(absl::OkStatus(), WriteFileAtomically(path("a"), write));
+  EXPECT_EQ("one, two", *ReadSmallFile(path("a")));
+  const absl::Status broken = WriteFileAtomically(path("a"), [](ByteSink& sink) {
+    CV_RETURN_IF_ERROR(sink.Write(AsBytes("three")));
+    return absl::DataLossError("no more");
+  });
+  EXPECT_EQ(absl::StatusCode::kDataLoss, broken.code());
+  EXPECT_EQ("one, two", *ReadSmallFile(path("a")));
   EXPECT_EQ(1u, FileCount());
 }
 
