@@ -12,7 +12,8 @@ namespace {
 // Keys may be nothing but spaces. pugixml expands no entities beyond XML's own five.
 constexpr unsigned kParseFlags =
     pugi::parse_default | pugi::parse_ws_pcdata_single | pugi::parse_doctype;
-constexpr size_t kMaxNameBytes = 4096;  // of an ETag, a token, an upload id
+constexpr size_t kMaxNameBytes = 4096;  // of a key, an ETag, a token, an upload id
+constexpr size_t kMaxTimeBytes = 64;
 
 absl::Status NotUnderstood(std::string_view what) {
   return MakeStatus(absl::StatusCode::kDataLoss,
@@ -42,10 +43,17 @@ std::string Text(const pugi::xml_node& parent, const char* name) {
   return parent.child(name).text().get();
 }
 
-absl::StatusOr<std::string> NeededText(const pugi::xml_node& parent, const char* name) {
+// Empty when it is absent. Of listings there are many in memory at once.
+absl::StatusOr<std::string> ShortText(const pugi::xml_node& parent, const char* name,
+                                      size_t most = kMaxNameBytes) {
   std::string text = Text(parent, name);
+  if (text.size() > most) return NotUnderstood(fmt::format("<{}> is too long", name));
+  return text;
+}
+
+absl::StatusOr<std::string> NeededText(const pugi::xml_node& parent, const char* name) {
+  CV_ASSIGN_OR_RETURN(std::string text, ShortText(parent, name));
   if (text.empty()) return NotUnderstood(fmt::format("<{}> has no <{}>", parent.name(), name));
-  if (text.size() > kMaxNameBytes) return NotUnderstood(fmt::format("<{}> is too long", name));
   return text;
 }
 
@@ -87,6 +95,7 @@ class NameReader {
   absl::StatusOr<std::string> ReadNeeded(const pugi::xml_node& parent, const char* name) const {
     CV_ASSIGN_OR_RETURN(std::string text, Read(parent, name));
     if (text.empty()) return NotUnderstood(fmt::format("<{}> has no <{}>", parent.name(), name));
+    if (text.size() > kMaxNameBytes) return NotUnderstood(fmt::format("<{}> is too long", name));
     return text;
   }
 
@@ -98,8 +107,8 @@ absl::StatusOr<ListedObject> ReadObject(const pugi::xml_node& node, const NameRe
   ListedObject object;
   CV_ASSIGN_OR_RETURN(object.key, names.ReadNeeded(node, "Key"));
   CV_ASSIGN_OR_RETURN(object.size, NeededNumber(node, "Size"));
-  object.etag = Text(node, "ETag");
-  object.last_modified = Text(node, "LastModified");
+  CV_ASSIGN_OR_RETURN(object.etag, ShortText(node, "ETag"));
+  CV_ASSIGN_OR_RETURN(object.last_modified, ShortText(node, "LastModified", kMaxTimeBytes));
   return object;
 }
 
@@ -107,7 +116,7 @@ absl::StatusOr<Upload> ReadUpload(const pugi::xml_node& node, const NameReader& 
   Upload upload;
   CV_ASSIGN_OR_RETURN(upload.key, names.ReadNeeded(node, "Key"));
   CV_ASSIGN_OR_RETURN(upload.id, NeededToken(node, "UploadId"));
-  upload.initiated = Text(node, "Initiated");
+  CV_ASSIGN_OR_RETURN(upload.initiated, ShortText(node, "Initiated", kMaxTimeBytes));
   return upload;
 }
 
@@ -164,7 +173,7 @@ absl::StatusOr<UploadsPage> ParseListUploads(std::string_view xml) {
   if (truncated) {
     Upload next;
     CV_ASSIGN_OR_RETURN(next.key, names.ReadNeeded(root, "NextKeyMarker"));
-    next.id = Text(root, "NextUploadIdMarker");
+    CV_ASSIGN_OR_RETURN(next.id, ShortText(root, "NextUploadIdMarker"));
     page.next = std::move(next);
   }
   return page;

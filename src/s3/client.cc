@@ -1,12 +1,12 @@
 #include "s3/client.h"
 
-#include <unordered_set>
 #include <utility>
 
 #include "base/status.h"
 #include "s3/answers.h"
 #include "s3/download.h"
 #include "s3/object_headers.h"
+#include "s3/page_limits.h"
 #include "s3/requester.h"
 #include "s3/text.h"
 
@@ -29,6 +29,17 @@ absl::Status CheckPrefix(const Listing& page, const std::string& prefix) {
     }
   }
   return absl::OkStatus();
+}
+
+PageLimits::Page LimitsOf(const ListPage& page) {
+  const Listing& listing = page.listing;
+  const size_t results = listing.objects.size() + listing.common_prefixes.size();
+  size_t bytes = 0;
+  for (const ListedObject& object : listing.objects) {
+    bytes += object.key.size() + object.etag.size() + object.last_modified.size();
+  }
+  for (const std::string& prefix : listing.common_prefixes) bytes += prefix.size();
+  return {.listed = results, .taken = results, .bytes = bytes, .next = page.next.value_or("")};
 }
 
 void Append(Listing& listing, Listing page) {
@@ -124,22 +135,16 @@ absl::StatusOr<ObjectInfo> Client::HeadObject(const std::string& key, Deadline d
 absl::StatusOr<Listing> Client::ListObjects(const ListOptions& options, Deadline deadline) {
   Listing listing;
   std::optional<std::string> token;
-  std::unordered_set<std::string> seen;
+  PageLimits limits(fmt::format("ListObjectsV2 under \"{}\"", Escaped(options.prefix)),
+                    options.max_results);
   do {
     CV_ASSIGN_OR_RETURN(const HttpAnswer answer,
                         requester_->Send(ListRequest(options, token), deadline));
     CV_ASSIGN_OR_RETURN(ListPage page, ParseListObjects(answer.body));
     CV_RETURN_IF_ERROR(CheckPrefix(page.listing, options.prefix));
+    CV_RETURN_IF_ERROR(limits.Add(LimitsOf(page)));
     Append(listing, std::move(page.listing));
-    if (listing.objects.size() + listing.common_prefixes.size() > options.max_results) {
-      return MakeStatus(absl::StatusCode::kResourceExhausted,
-                        "ListObjectsV2: more than {} objects under \"{}\"; use a narrower prefix",
-                        options.max_results, Escaped(options.prefix));
-    }
     token = std::move(page.next);
-    if (token.has_value() && !seen.insert(*token).second) {
-      return BadListing("a continuation token came twice: the pages would never end");
-    }
   } while (token.has_value());
   return listing;
 }

@@ -64,7 +64,7 @@ class Client {
   };
   // All of them, in the server's order. Servers that do not know encoding-type=url (versitygw 1.8)
   // write U+FFFD for what XML cannot hold, such as ESC: no object has the key that they list then.
-  // RESOURCE_EXHAUSTED when there are more than max_results;
+  // RESOURCE_EXHAUSTED when there are more than max_results, or more than page_limits.h allows;
   // DATA_LOSS when the server's pages do not end or hold what was not asked for.
   absl::StatusOr<Listing> ListObjects(const ListOptions& options, Deadline deadline);
 
@@ -101,6 +101,7 @@ class Client {
   // their way may survive it: stop them first.
   absl::Status AbortMultipartUpload(const Upload& upload, Deadline deadline);
 
+  // Those whose keys begin with the prefix. Errors as of ListObjects.
   absl::StatusOr<std::vector<Upload>> ListMultipartUploads(const std::string& prefix,
                                                            Deadline deadline);
 

@@ -1,11 +1,11 @@
 // The client's multipart operations.
-#include <unordered_set>
 #include <utility>
 
 #include "base/status.h"
 #include "s3/answers.h"
 #include "s3/client.h"
 #include "s3/object_headers.h"
+#include "s3/page_limits.h"
 #include "s3/part_sizes.h"
 #include "s3/requester.h"
 #include "s3/text.h"
@@ -14,6 +14,9 @@ namespace cryptvol::s3 {
 namespace {
 
 constexpr char kUploadsPerPage[] = "250";  // as for objects: an answer stays below kMaxAnswerBytes
+
+// More than these nobody left by accident, and each may come with a key and an id of 4 KiB.
+constexpr size_t kMaxUploads = 100'000;
 
 absl::Status CheckPart(int number, uint64_t bytes) {
   if (number < 1 || number > kMaxParts) {
@@ -147,21 +150,22 @@ absl::StatusOr<std::vector<Upload>> Client::ListMultipartUploads(const std::stri
                                                                  Deadline deadline) {
   std::vector<Upload> uploads;
   std::optional<Upload> after;
-  std::unordered_set<std::string> seen;
+  PageLimits limits("ListMultipartUploads", kMaxUploads);
   do {
     CV_ASSIGN_OR_RETURN(const HttpAnswer answer,
                         requester_->Send(UploadsRequest(prefix, after), deadline));
     CV_ASSIGN_OR_RETURN(UploadsPage page, ParseListUploads(answer.body));
+    PageLimits::Page counts;
+    counts.listed = page.uploads.size();
+    if (page.next.has_value()) counts.next = page.next->key + '\n' + page.next->id;
     for (Upload& upload : page.uploads) {
-      // Some servers do not know the prefix.
-      if (upload.key.starts_with(prefix)) uploads.push_back(std::move(upload));
+      if (!upload.key.starts_with(prefix)) continue;  // some servers do not know the prefix
+      ++counts.taken;
+      counts.bytes += upload.key.size() + upload.id.size() + upload.initiated.size();
+      uploads.push_back(std::move(upload));
     }
+    CV_RETURN_IF_ERROR(limits.Add(counts));
     after = std::move(page.next);
-    if (after.has_value() && !seen.insert(after->key + '\n' + after->id).second) {
-      return MakeStatus(absl::StatusCode::kDataLoss,
-                        "ListMultipartUploads: a marker came twice: the pages would never end; the "
-                        "server is at fault");
-    }
   } while (after.has_value());
   return uploads;
 }

@@ -341,6 +341,23 @@ TEST(ListObjects, IsBounded) {
             Code::kResourceExhausted);
 }
 
+// Nor pages with nothing in them but the next one's token, nor long names, which are no names.
+TEST(ListObjects, IsBoundedWithoutObjects) {
+  int page = 0;
+  LoopbackServer empty(
+      [&page](const Received&) { return Answer(200, Page("", fmt::format("t{}", ++page))); });
+  EXPECT_EQ(TestClient(empty.url())->ListObjects({}, Soon()).status().code(), Code::kDataLoss);
+  EXPECT_EQ(page, 1001);
+  const std::string huge(5000, 'x');
+  for (const std::string& object :
+       {Contents(huge), "<Contents><Key>k</Key><Size>1</Size><ETag>" + huge + "</ETag></Contents>",
+        "<Contents><Key>k</Key><Size>1</Size><LastModified>" + huge.substr(0, 65) +
+            "</LastModified></Contents>"}) {
+    LoopbackServer server(InTurn({Answer(200, Page(object, ""))}));
+    EXPECT_EQ(TestClient(server.url())->ListObjects({}, Soon()).status().code(), Code::kDataLoss);
+  }
+}
+
 // A server that ignores the prefix would have us delete or restore what is another's.
 TEST(ListObjects, RefusesOtherPrefixes) {
   LoopbackServer server(InTurn({Answer(200, Page(Contents("other/1"), ""))}));
@@ -479,6 +496,24 @@ TEST(ListUploads, FollowsMarkers) {
   EXPECT_EQ(uploads->at(0).key, "p/1");
   EXPECT_THAT(server.received().at(1).target, HasSubstr("key-marker=p%2F1&"));
   EXPECT_EQ(client->ListMultipartUploads("p/", Soon()).status().code(), Code::kDataLoss);
+}
+
+// A server that shows uploads without end, or nothing without end, fills no memory.
+TEST(ListMultipartUploads, IsBounded) {
+  for (const int per_page : {0, 2000}) {
+    int number = 0;
+    LoopbackServer server([&](const Received&) {
+      std::string xml = "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated>";
+      for (int i = 0; i < per_page; ++i) {
+        xml += fmt::format("<Upload><Key>k</Key><UploadId>u{}</UploadId></Upload>", ++number);
+      }
+      return Answer(200, xml + fmt::format("<NextKeyMarker>k{}</NextKeyMarker>"
+                                           "</ListMultipartUploadsResult>",
+                                           ++number));
+    });
+    EXPECT_EQ(TestClient(server.url())->ListMultipartUploads("", Soon()).status().code(),
+              per_page == 0 ? Code::kDataLoss : Code::kResourceExhausted);
+  }
 }
 
 }  // namespace

@@ -159,5 +159,10 @@ TEST(PartSizes, EqualPartsSuffice) {
   }
 }
 
+// Two parts, of the most that an etcd may announce, fit into the memory that a CronJob has.
+TEST(PartSizes, EqualPartsOfATebibyteAreSmall) {
+  EXPECT_LE(EqualPartBytes(uint64_t{1} << 40), uint64_t{128} << 20);
+}
+
 }  // namespace
 }  // namespace cryptvol::s3

@@ -56,7 +56,9 @@ Certificate MakeCertificate(EVP_PKEY* key) {
 // Answers each connection's one request in the same way.
 class TlsServer {
  public:
-  TlsServer() : key_(EVP_EC_gen("P-256")), certificate_(MakeCertificate(key_.get())) {
+  TlsServer()
+      : key_(EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", "P-256")),
+        certificate_(MakeCertificate(key_.get())) {
     context_.reset(SSL_CTX_new(TLS_server_method()));
     SSL_CTX_use_certificate(context_.get(), certificate_.get());
     SSL_CTX_use_PrivateKey(context_.get(), key_.get());
