@@ -23,8 +23,9 @@ namespace {
 using etcdserverpb::SnapshotResponse;
 
 constexpr std::string_view kAttempt = "take a snapshot";
-// More than any disk: a number that sums cannot overflow.
-constexpr uint64_t kMaxDatabaseBytes = uint64_t{1} << 60;
+// A hundred times what etcd is fit for. Whoever stores the snapshot chooses the sizes of what it has
+// in memory by what is announced (of an upload to S3 two parts at least, here of 116 MiB).
+constexpr uint64_t kMaxDatabaseBytes = uint64_t{1} << 40;
 
 // The call alone: messages, one after the other, each by a deadline. With a completion queue of its
 // own, since gRPC's blocking reads know no deadline but that of the whole call.
@@ -138,7 +139,12 @@ class Source : public SnapshotSource {
     if (!started_) {
       started_ = true;
       version_ = ForeignText(message.version());
-      if (message.remaining_bytes() > kMaxDatabaseBytes) return SizesDoNotFit();
+      if (message.remaining_bytes() > kMaxDatabaseBytes) {
+        return Failed(absl::StatusCode::kDataLoss,
+                      "the server announces a database of {} bytes; none has more than {}: try "
+                      "another endpoint",
+                      message.remaining_bytes(), kMaxDatabaseBytes);
+      }
       database_bytes_ = message.remaining_bytes() + message.blob().size();
     }
     held_.erase(0, given_);

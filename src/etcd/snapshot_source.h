@@ -18,7 +18,7 @@ namespace cryptvol::etcd {
 // The bytes that `etcdctl snapshot save` writes into a file: the database, then its SHA-256. The
 // last 32 bytes come out only when the stream ended well and the digest is right, so whoever reads
 // to the end has a whole snapshot. Read fails with
-//  DATA_LOSS            the digest is wrong, or the sizes do not fit
+//  DATA_LOSS            the digest is wrong, the sizes do not fit, or more than 1 TiB is announced
 //  UNAVAILABLE          the stream was cut
 //  DEADLINE_EXCEEDED    no bytes came for the idle timeout
 //  FAILED_PRECONDITION  the server sends no digest

@@ -241,13 +241,16 @@ TEST_F(SnapshotSourceTest, RefusesALongStream) {
   EXPECT_THAT(drained.status, Fails(Code::kDataLoss, "of a database of 12288"));
 }
 
-// A claim that no sum can hold.
+// Claims that no sum can hold, and one that only asks for memory: what stores the snapshot goes by
+// them.
 TEST_F(SnapshotSourceTest, RefusesAnAbsurdSize) {
-  const Drained drained = Take([](Writer* writer) {
-    SendBlob(writer, Database(), ~uint64_t{0});
-    return grpc::Status::OK;
-  });
-  EXPECT_THAT(drained.status, Fails(Code::kDataLoss, "by its own word"));
+  for (const uint64_t remaining : {~uint64_t{0}, uint64_t{1} << 50, (uint64_t{1} << 40) + 1}) {
+    const Drained drained = Take([remaining](Writer* writer) {
+      SendBlob(writer, Database(), remaining);
+      return grpc::Status::OK;
+    });
+    EXPECT_THAT(drained.status, Fails(Code::kDataLoss, "announces a database of"));
+  }
 }
 
 // Servers from before the digest.
