@@ -64,13 +64,13 @@ absl::Status Run(DecryptOptions& options) {
   age::AnyFormSource binary(*input);
   const auto file = age::OpenFile(binary, identities);
   if (!file.ok()) {
-    return HeaderError(Within(file.status(), input->name()), !options.identities.files.empty());
+    return HeaderError(Annotate(file.status(), input->name()), !options.identities.files.empty());
   }
   CV_ASSIGN_OR_RETURN(const SecretBytes payload_key, file->PayloadKey());
   ProgressMeter progress(input->size(), !output.IsTerminal());
   ProgressSource source(binary, progress);
   const absl::Status decrypted = age::DecryptPayload(payload_key, source, output);
-  if (!decrypted.ok()) return PayloadError(Within(decrypted, input->name()));
+  if (!decrypted.ok()) return PayloadError(Annotate(decrypted, input->name()));
   return output.Commit();
 }
 

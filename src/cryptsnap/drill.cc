@@ -175,13 +175,13 @@ absl::Status FirstFailure(const std::vector<snapshot::DrilledBackup>& backups,
     for (size_t i = 0; i < names.size(); ++i) {
       const absl::Status& status = backup.by_identity[i];
       if (status.ok()) continue;
-      return Within(ReadingError(status), names[i]);
+      return Annotate(ReadingError(status), names[i]);
     }
   }
   for (size_t i = 0; i < etcd_drills.size(); ++i) {
     if (!etcd_drills[i] || etcd_drills[i]->ok()) continue;
-    return Within(ReadingError(etcd_drills[i]->status()),
-                  backups[i].entry->manifest->backup()->object);
+    return Annotate(ReadingError(etcd_drills[i]->status()),
+                    backups[i].entry->manifest->backup()->object);
   }
   return absl::OkStatus();
 }
@@ -207,8 +207,7 @@ absl::Status Run(DrillOptions& options) {
                                   : PrintText(ToText(backups, named.names, etcd_drills)));
   NoteFreshness(options.trust);
   CV_RETURN_IF_ERROR(FirstFailure(backups, named.names, etcd_drills));
-  CV_RETURN_IF_ERROR(alarms);
-  return CheckMaxAge(catalog, filter, options.max_age);
+  return AlarmsOrAge(alarms, catalog, filter, options.max_age);
 }
 
 void AddEtcdFlags(CLI::App& command, DrillOptions& options) {

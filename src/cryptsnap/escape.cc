@@ -1,7 +1,9 @@
 #include "cryptsnap/escape.h"
 
+#include <algorithm>
 #include <cstdint>
 
+#include "absl/strings/ascii.h"
 #include "fmt/format.h"
 
 namespace cryptvol::cryptsnap {
@@ -51,9 +53,52 @@ void AppendEscaped(std::string& out, std::string_view bytes) {
   }
 }
 
+// How identities begin, and minisign's secret keys, with a passphrase and without one.
+constexpr std::string_view kSecretPrefixes[] = {"AGE-SECRET-KEY-", "AGE-PLUGIN-", "RWRTY0Iy",
+                                                "RWQAAEIy"};
+// Less is a mention of the prefix, as in "AGE-SECRET-KEY-1...".
+constexpr size_t kLeastSecretBytes = 8;
+
+bool IsOfSecret(char c) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '+' || c == '/';
+}
+
+// The length of the secret that `text` begins with, and of its prefix; 0 where there is none.
+struct Secret {
+  size_t bytes = 0;
+  size_t prefix_bytes = 0;
+};
+Secret SecretAt(std::string_view text) {
+  for (const std::string_view prefix : kSecretPrefixes) {
+    const std::string_view begin = text.substr(0, prefix.size());
+    const bool fits =
+        std::ranges::equal(begin, prefix, {}, absl::ascii_toupper, absl::ascii_toupper);
+    if (!fits) continue;
+    const auto end = std::ranges::find_if_not(text.substr(prefix.size()), IsOfSecret);
+    const size_t bytes = static_cast<size_t>(end - text.begin());
+    if (bytes >= prefix.size() + kLeastSecretBytes) return {bytes, prefix.size()};
+  }
+  return {};
+}
+
+std::string WithoutSecrets(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const Secret secret = SecretAt(text);
+    const size_t bytes = secret.bytes == 0 ? 1 : secret.bytes;
+    out += secret.bytes == 0 ? text.substr(0, 1) : text.substr(0, secret.prefix_bytes);
+    if (secret.bytes != 0) out += "...";
+    text.remove_prefix(bytes);
+  }
+  return out;
+}
+
 }  // namespace
 
-std::string EscapeForeign(std::string_view text) {
+std::string EscapeForeign(std::string_view foreign) {
+  const std::string without_secrets = WithoutSecrets(foreign);
+  std::string_view text = without_secrets;
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {

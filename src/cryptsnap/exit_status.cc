@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "absl/strings/cord.h"
+#include "base/no_space.h"
 #include "base/status.h"
 #include "cryptsnap/escape.h"
 
@@ -12,6 +13,11 @@ namespace {
 
 constexpr char kExitUrl[] = "cryptsnap/exit-status";
 constexpr char kHintUrl[] = "cryptsnap/hint";
+
+// Whatever is written gets its name when it is whole.
+constexpr char kNoSpaceHint[] =
+    "free some space there, or raise the quota, and run the command again; nothing half-done stays "
+    "behind";
 
 void SetOnce(absl::Status& status, const char* url, std::string value) {
   if (!status.ok() && !status.GetPayload(url)) status.SetPayload(url, absl::Cord(std::move(value)));
@@ -65,12 +71,6 @@ absl::Status WithHint(absl::Status status, std::string_view hint) {
   return status;
 }
 
-absl::Status Within(const absl::Status& status, std::string_view context) {
-  absl::Status within = Annotate(status, context);
-  if (const auto word = status.GetPayload(kExitUrl)) within.SetPayload(kExitUrl, *word);
-  return WithHint(std::move(within), HintOf(status));
-}
-
 absl::Status UsageError(std::string_view message, std::string_view hint) {
   return WithHint(WithExitStatus(InvalidArgument("{}", message), ExitStatus::kUsage), hint);
 }
@@ -89,7 +89,8 @@ std::string HintOf(const absl::Status& status) {
 int Report(const absl::Status& status) {
   if (status.ok()) return 0;
   PrintLines("error", Message(status));
-  PrintLines("hint", HintOf(status));
+  const std::string hint = HintOf(status);
+  PrintLines("hint", hint.empty() && IsNoSpace(status) ? kNoSpaceHint : hint);
   return static_cast<int>(ExitStatusOf(status));
 }
 

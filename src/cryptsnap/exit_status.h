@@ -27,9 +27,6 @@ absl::Status WithExitStatus(absl::Status status, ExitStatus exit_status);
 // As above, for the line behind "hint:".
 absl::Status WithHint(absl::Status status, std::string_view hint);
 
-// As annotating in base/status.h, but keeps exit status and hint.
-absl::Status Within(const absl::Status& status, std::string_view context);
-
 // INVALID_ARGUMENT with kUsage.
 absl::Status UsageError(std::string_view message, std::string_view hint = {});
 
@@ -37,7 +34,8 @@ absl::Status UsageError(std::string_view message, std::string_view hint = {});
 ExitStatus ExitStatusOf(const absl::Status& status);
 std::string HintOf(const absl::Status& status);
 
-// Prints error and hint to standard error and gives what main returns. Silent for OK.
+// Prints error and hint to standard error and gives what main returns. A full disk has a hint of its
+// own where none was given. Silent for OK.
 int Report(const absl::Status& status);
 
 }  // namespace cryptvol::cryptsnap

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "cryptsnap/escape.h"
 #include "cryptsnap/exit_status.h"
 #include "cryptsnap/quantities.h"
 
@@ -51,6 +52,16 @@ absl::Status CheckMaxAge(const snapshot::Catalog& catalog, const snapshot::Filte
     CV_RETURN_IF_ERROR(CheckAgeOf(catalog, one, limit));
   }
   return absl::OkStatus();
+}
+
+absl::Status AlarmsOrAge(const absl::Status& alarms, const snapshot::Catalog& catalog,
+                         const snapshot::Filter& filter, const std::string& max_age) {
+  const absl::Status age = CheckMaxAge(catalog, filter, max_age);
+  if (alarms.ok()) return age;
+  if (!age.ok()) {
+    std::fprintf(stderr, "cryptsnap: warning: %s\n", EscapeForeign(Message(age)).c_str());
+  }
+  return alarms;
 }
 
 void NoteFreshness(const TrustOptions& trust) {

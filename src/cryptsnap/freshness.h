@@ -19,6 +19,11 @@ absl::Status ValidateMaxAge(const std::string& max_age);
 absl::Status CheckMaxAge(const snapshot::Catalog& catalog, const snapshot::Filter& filter,
                          const std::string& max_age);
 
+// What a reader ends with: `alarms` (CheckAlarms), if there are any, and then says on standard error
+// what CheckMaxAge would have said; else that.
+absl::Status AlarmsOrAge(const absl::Status& alarms, const snapshot::Catalog& catalog,
+                         const snapshot::Filter& filter, const std::string& max_age);
+
 // Says on standard error that freshness is not proven, when there is no state file.
 void NoteFreshness(const TrustOptions& trust);
 

@@ -88,7 +88,7 @@ absl::StatusOr<Inspection> Inspect(Input& input, bool& armored) {
   age::AnyFormSource binary(first);
   const auto start = age::ReadFileStart(binary);
   if (!start.ok()) {
-    return WithExitStatus(Within(start.status(), input.name()), ExitStatus::kWrongKey);
+    return WithExitStatus(Annotate(start.status(), input.name()), ExitStatus::kWrongKey);
   }
   armored = !first.is_binary();
   Inspection inspection;
@@ -101,7 +101,7 @@ absl::StatusOr<Inspection> Inspect(Input& input, bool& armored) {
   } else {
     const auto rest = RestBytes(binary);
     if (!rest.ok()) {
-      return WithExitStatus(Within(rest.status(), input.name()), ExitStatus::kTampering);
+      return WithExitStatus(Annotate(rest.status(), input.name()), ExitStatus::kTampering);
     }
     inspection.payload_bytes = *rest;
   }

@@ -69,7 +69,7 @@ void AppendLines(std::string_view content, std::vector<std::string>& lines) {
 
 // What a library calls an invalid argument is the user's own file here.
 absl::Status InKeyFile(const absl::Status& status, const std::string& path) {
-  return Within(status, path);
+  return Annotate(status, path);
 }
 
 }  // namespace
@@ -125,7 +125,7 @@ absl::StatusOr<RecipientList> KeyLoader::LoadRecipients(const RecipientOptions& 
   RecipientList list;
   for (const std::string& text : options.recipients) {
     auto recipient = age::ParseRecipient(text, plugins_);
-    if (!recipient.ok()) return Within(recipient.status(), "-r");
+    if (!recipient.ok()) return Annotate(recipient.status(), "-r");
     list.recipients.push_back(*std::move(recipient));
     list.texts.push_back(text);
   }

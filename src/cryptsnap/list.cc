@@ -93,8 +93,7 @@ absl::Status Run(ListOptions& options) {
   CV_RETURN_IF_ERROR(options.json ? PrintJson(ToJson(catalog, backups, others, has_state))
                                   : PrintText(ToText(backups, others)));
   NoteFreshness(options.trust);
-  CV_RETURN_IF_ERROR(CheckAlarms(catalog));
-  return CheckMaxAge(catalog, filter, options.max_age);
+  return AlarmsOrAge(CheckAlarms(catalog), catalog, filter, options.max_age);
 }
 
 }  // namespace

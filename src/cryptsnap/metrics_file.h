@@ -19,11 +19,11 @@ struct SaveMetrics {
   uint64_t payload_bytes = 0;
 };
 
-// The file's new content: after a failure it keeps what `before` (its old content, or nothing) says
-// of the last success.
+// The file's new content. Of `before`, its old content or nothing, it keeps the samples of other
+// clusters and kinds, and after a failure what it says of the last success: zeros if there was none.
 std::string MetricsText(const SaveMetrics& metrics, const std::string& before);
 
-// Replaces the file, mode 0644: collectors run as others.
+// Replaces the file, mode 0644: collectors run as others. Waits for others that write in its folder.
 absl::Status WriteMetrics(const std::string& path, const SaveMetrics& metrics);
 
 }  // namespace cryptvol::cryptsnap

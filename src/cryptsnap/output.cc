@@ -1,13 +1,13 @@
 #include "cryptsnap/output.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
 
+#include "base/no_space.h"
 #include "base/status.h"
 #include "cryptsnap/exit_status.h"
 #include "cryptsnap/input.h"
@@ -17,10 +17,13 @@ namespace {
 
 const char kStandardOutput[] = "standard output";
 
+// Of what is written to as it is.
 absl::Status WriteError(int error, const std::string& what) {
   absl::Status status = WithExitStatus(ErrnoStatus(error, "write to " + what), ExitStatus::kOther);
-  if ((error == ENOSPC || error == EDQUOT) && what != kStandardOutput) {
-    return WithHint(status, "free some space and start again; no half of a file is left behind");
+  if (IsNoSpace(status)) {
+    return WithHint(status, fmt::format("free some space where {} goes, and start again; what is "
+                                        "there is not all",
+                                        what));
   }
   if (error == EPIPE) return WithHint(status, "the program behind the pipe ended before its input");
   return status;
@@ -33,23 +36,11 @@ std::string Resolve(const std::string& path) {
   return error ? path : resolved.string();
 }
 
-std::string DirectoryOf(const std::string& path) {
-  const std::string directory = std::filesystem::path(path).parent_path().string();
-  return directory.empty() ? "." : directory;
-}
-
-std::string LinkOf(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
-
-mode_t Umask() {
-  const mode_t mask = ::umask(077);
-  ::umask(mask);
-  return mask;
-}
-
 }  // namespace
 
-Output::~Output() {
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+absl::Status Output::OfFile(const absl::Status& status) const {
+  if (status.ok()) return status;
+  return WithExitStatus(Annotate(status, "write to " + path_), ExitStatus::kOther);
 }
 
 bool Output::IsTerminal() const { return is_standard_output() && ::isatty(STDOUT_FILENO) == 1; }
@@ -76,23 +67,22 @@ absl::Status Output::Open() {
     EnlargePipe(fd_.get());
     return absl::OkStatus();
   }
-  target_ = Resolve(path_);
-  return OpenBeside(target_);
+  return OpenNewFile();
 }
 
-absl::Status Output::OpenBeside(const std::string& target) {
-  fd_.Reset(::open(DirectoryOf(target).c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, mode_));
-  if (fd_.valid() && ::access(LinkOf(fd_.get()).c_str(), F_OK) == 0) return absl::OkStatus();
-  std::string name = target + ".tmpXXXXXX";
-  fd_.Reset(::mkostemp(name.data(), O_CLOEXEC));
-  if (!fd_.valid()) return WriteError(errno, path_);
-  temporary_ = name;
-  if (::fchmod(fd_.get(), mode_ & ~Umask()) != 0) return WriteError(errno, path_);
+absl::Status Output::OpenNewFile() {
+  const std::filesystem::path target = Resolve(path_);
+  const std::string folder = target.has_parent_path() ? target.parent_path().string() : ".";
+  auto directory = OpenFile(folder, O_RDONLY | O_DIRECTORY);
+  if (!directory.ok()) return OfFile(directory.status());
+  auto file = snapshot::NewFile::Create(directory->get(), folder, mode_);
+  if (!file.ok()) return OfFile(file.status());
+  file_.emplace(*std::move(file));
+  leaf_ = target.filename().string();
   return absl::OkStatus();
 }
 
-absl::Status Output::Write(std::span<const uint8_t> bytes) {
-  if (!fd_.valid()) CV_RETURN_IF_ERROR(Open());
+absl::Status Output::WriteToFd(std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = TEMP_FAILURE_RETRY(::write(fd_.get(), bytes.data(), bytes.size()));
     if (written < 0) return WriteError(errno, is_standard_output() ? kStandardOutput : path_);
@@ -101,34 +91,17 @@ absl::Status Output::Write(std::span<const uint8_t> bytes) {
   return absl::OkStatus();
 }
 
-// A file without a name cannot take another's place at once: it gets a temporary one first.
-absl::Status Output::LinkTo(const std::string& target) {
-  const std::string link = LinkOf(fd_.get());
-  if (::linkat(AT_FDCWD, link.c_str(), AT_FDCWD, target.c_str(), AT_SYMLINK_FOLLOW) == 0) {
-    return absl::OkStatus();
-  }
-  if (errno != EEXIST) return WriteError(errno, path_);
-  std::string name = target + ".tmpXXXXXX";
-  const UniqueFd placeholder(::mkostemp(name.data(), O_CLOEXEC));
-  if (!placeholder.valid() || ::unlink(name.c_str()) != 0 ||
-      ::linkat(AT_FDCWD, link.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0) {
-    return WriteError(errno, path_);
-  }
-  temporary_ = name;
-  return absl::OkStatus();
+absl::Status Output::Write(std::span<const uint8_t> bytes) {
+  if (!is_open()) CV_RETURN_IF_ERROR(Open());
+  return file_ ? OfFile(file_->Write(bytes)) : WriteToFd(bytes);
 }
 
 absl::Status Output::Commit() {
-  if (!fd_.valid()) CV_RETURN_IF_ERROR(Open());
-  if (target_.empty()) return absl::OkStatus();
-  if (temporary_.empty()) CV_RETURN_IF_ERROR(LinkTo(target_));
-  // Network filesystems speak of a full disk only now.
-  if (::close(fd_.Release()) != 0) return WriteError(errno, path_);
-  if (!temporary_.empty() && ::rename(temporary_.c_str(), target_.c_str()) != 0) {
-    return WriteError(errno, path_);
-  }
-  temporary_.clear();
-  return absl::OkStatus();
+  if (!is_open()) CV_RETURN_IF_ERROR(Open());
+  if (!file_) return absl::OkStatus();
+  const absl::Status replaced = file_->Replace(leaf_);
+  file_.reset();
+  return OfFile(replaced);
 }
 
 }  // namespace cryptvol::cryptsnap

@@ -4,25 +4,26 @@
 
 #include <sys/types.h>
 
-#include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "base/stream.h"
 #include "base/unique_fd.h"
 #include "cryptsnap/input.h"
+#include "snapshot/new_file.h"
 
 namespace cryptvol::cryptsnap {
 
 // Nothing happens before the first byte: an error until then leaves no trace. A regular file gets
-// its name, and takes the place of an older one, in Commit; without that nothing is left of it.
-// Where the filesystem can, it has no name before, so that not even SIGKILL leaves anything. Other
-// files (devices, pipes) are written to as they are.
+// its name, and takes the place of an older one, in Commit, durably: a loss of power leaves the old
+// one or the new one. Without Commit nothing is left of it. Where the filesystem can, it has no name
+// before, so that not even SIGKILL leaves anything. Other files (devices, pipes) are written to as
+// they are.
 class Output : public ByteSink {
  public:
   // Empty or "-": standard output. `mode` is that of a new file, before the umask.
   Output(std::string path, mode_t mode) : path_(std::move(path)), mode_(mode) {}
-  ~Output() override;
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
 
@@ -39,14 +40,17 @@ class Output : public ByteSink {
 
  private:
   absl::Status Open();
-  absl::Status OpenBeside(const std::string& target);
-  absl::Status LinkTo(const std::string& target);
+  absl::Status OpenNewFile();
+  absl::Status WriteToFd(std::span<const uint8_t> bytes);
+  bool is_open() const { return fd_.valid() || file_.has_value(); }
+  // An error with the output's name and exit status.
+  absl::Status OfFile(const absl::Status& status) const;
 
   const std::string path_;
   const mode_t mode_;
-  UniqueFd fd_;
-  std::string target_;     // where the file will be; empty: it is there already, and not ours
-  std::string temporary_;  // its name until then; empty: none
+  UniqueFd fd_;                            // of what is there already, and not ours
+  std::optional<snapshot::NewFile> file_;  // or ours
+  std::string leaf_;                       // of `file_`, when it gets a name
 };
 
 }  // namespace cryptvol::cryptsnap

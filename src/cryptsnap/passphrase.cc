@@ -35,10 +35,14 @@ absl::StatusOr<size_t> ReadLine(int fd, SecretBytes& line) {
 
 }  // namespace
 
+// The producer of `save -- COMMAND` must not find it, whether it was read by then or not. One that is
+// not open is told when it is read.
+PassphraseReader::PassphraseReader(int fd) : fd_(fd) {
+  if (fd_ >= 0) ::fcntl(fd_, F_SETFD, FD_CLOEXEC);
+}
+
 absl::StatusOr<SecretBytes> PassphraseReader::FromDescriptor() {
   if (line_.empty()) {
-    // The producer of `save -- COMMAND` must not find it.
-    ::fcntl(fd_, F_SETFD, FD_CLOEXEC);
     CV_ASSIGN_OR_RETURN(SecretBytes buffer, SecretBytes::Allocate(kMaxLineBytes));
     CV_ASSIGN_OR_RETURN(size_t size, ReadLine(fd_, buffer));
     if (size > 0 && buffer.data()[size - 1] == '\r') --size;

@@ -15,8 +15,9 @@ namespace cryptvol::cryptsnap {
 
 class PassphraseReader {
  public:
-  // `fd`: its first line is the passphrase, for whatever asks; negative: the terminal.
-  explicit PassphraseReader(int fd = -1) : fd_(fd) {}
+  // `fd`: its first line is the passphrase, for whatever asks; from now on no program that is started
+  // inherits it. Negative: the terminal.
+  explicit PassphraseReader(int fd = -1);
 
   // `what` says what it opens: "for the file".
   absl::StatusOr<SecretBytes> ToOpen(const std::string& what);

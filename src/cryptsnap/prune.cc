@@ -24,6 +24,7 @@ struct PruneOptions {
   std::string written_to;
   snapshot::RetentionPolicy policy;
   std::string keep_within;
+  std::vector<std::string> drop;
   std::string abort_after = "24h";
   bool dry_run = false;
   bool json = false;
@@ -95,7 +96,8 @@ absl::Status Run(PruneOptions& options) {
   prune.cluster = options.cluster;
   prune.signing_key = &key;
   CV_ASSIGN_OR_RETURN(prune.verify_keys, loader.LoadVerifyKeys(options.verify_keys));
-  prune.written_to = options.written_to;
+  CV_ASSIGN_OR_RETURN(prune.written_to, ParseWrittenTo(options.written_to));
+  prune.drop = options.drop;
   prune.dry_run = options.dry_run;
   CV_ASSIGN_OR_RETURN(prune.abort_after, ParseDuration("--abort-after", options.abort_after));
   const auto result = snapshot::Prune(*target, prune);
@@ -154,6 +156,10 @@ void AddPrune(CLI::App& app, Action& action) {
       ->add_option("--written-to", options->written_to,
                    "The target's name when the backups were written, if they were moved since")
       ->type_name("TARGET");
+  AddRepeatable(*command, "--drop", options->drop,
+                "Remove this backup too, which no rule counts: a wrong clock dated it, or its "
+                "payload is missing or altered. Repeatable")
+      ->type_name("OBJECT");
   command
       ->add_option("--abort-after", options->abort_after,
                    "Remove what was begun and never finished when it is older")
@@ -163,7 +169,8 @@ void AddPrune(CLI::App& app, Action& action) {
   command->add_flag("--json", options->json, "Print JSON");
   command->footer(
       "A backup is kept when one of the --keep rules wants it; without any rule no backup is removed.\n"
-      "The newest of each cluster and kind always stays. It refuses at a gap or fork in the chain.\n\n"
+      "The newest of each cluster and kind always stays, and the newest that was proven to be whole.\n"
+      "It refuses at a gap or fork in the chain.\n\n"
       "  cryptsnap prune --signing-key=cryptsnap.key --keep-daily=14 --keep-monthly=12 --dry-run \\\n"
       "      s3://backups/prod\n");
   RunWhenParsed(*command, options, action, Run);

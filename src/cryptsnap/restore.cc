@@ -132,9 +132,9 @@ void AddLoad(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("load", "Write a backup's content to standard output");
   AddReadingFlags(*command, *options);
   command->footer(
-      "It reads the payload twice: nothing comes out before its digest was found to be the signed\n"
-      "manifest's. Only exit status 0 says that all of it came: wait for it before acting on what came\n"
-      "(set -o pipefail).\n\n"
+      "It reads and decrypts the payload twice: nothing comes out before all of it was found to be what\n"
+      "the signed manifest means. Only exit status 0 says that all of it came: wait for it before acting\n"
+      "on what came (set -o pipefail).\n\n"
       "  cryptsnap load --verify-key=cryptsnap.key.pub -i identity.txt --cluster=prod \\\n"
       "      file:/backups | tar -tz\n");
   RunWhenParsed(*command, options, action, Load);

@@ -24,6 +24,7 @@ struct SaveFlags {
   std::string compress = "none";
   std::string metrics_file;
   int passphrase_fd = -1;
+  std::string written_to;
   bool json = false;
 };
 void AddSaveFlags(CLI::App& command, SaveFlags& flags);
@@ -41,7 +42,7 @@ struct SaveJob {
 };
 absl::StatusOr<std::unique_ptr<SaveJob>> PrepareSave(const SaveFlags& flags);
 
-// Runs it, writes the metrics, and tells the result.
+// Runs it, writes the metrics, and tells the result. Metrics that cannot be written are a warning.
 absl::Status RecordSave(const SaveFlags& flags, snapshot::Kind kind,
                         const std::function<absl::StatusOr<snapshot::SaveResult>()>& save);
 

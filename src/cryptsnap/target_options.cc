@@ -6,6 +6,7 @@
 #include "cryptsnap/escape.h"
 #include "cryptsnap/exit_status.h"
 #include "cryptsnap/quantities.h"
+#include "snapshot/name_list.h"
 #include "snapshot/state_file.h"
 
 namespace cryptvol::cryptsnap {
@@ -15,22 +16,16 @@ void Warn(const std::string& text) {
   std::fprintf(stderr, "cryptsnap: warning: %s\n", EscapeForeign(text).c_str());
 }
 
-std::string Joined(const std::vector<std::string>& texts) {
-  std::string all;
-  for (const std::string& text : texts) all += (all.empty() ? "" : ", ") + text;
-  return all;
-}
-
 void WarnOfUnread(const snapshot::Catalog& catalog) {
   if (!catalog.unknown_writers.empty()) {
     Warn(
         fmt::format("backups of other signing keys were not looked at: {}; --verify-key is "
                     "repeatable",
-                    Joined(catalog.unknown_writers)));
+                    snapshot::NameList(catalog.unknown_writers)));
   }
   if (catalog.foreign_count > 0) {
     Warn(fmt::format("{} files in {} are none of cryptsnap's: {}", catalog.foreign_count,
-                     catalog.target, Joined(catalog.foreign)));
+                     catalog.target, snapshot::NameList(catalog.foreign)));
   }
 }
 
@@ -58,7 +53,7 @@ void AddTargetFlags(CLI::App& command, TargetOptions& options) {
       ->group("S3");
   command
       .add_option("--s3-part-size", options.part_size,
-                  "Size of the parts of uploads, from 5MiB; default: by the backup's size")
+                  "Size of the parts of uploads, 5MiB to 5GiB; default: by the backup's size")
       ->type_name("SIZE")
       ->group("S3");
 }
@@ -75,6 +70,13 @@ absl::StatusOr<std::unique_ptr<snapshot::Target>> OpenTarget(const TargetOptions
     CV_ASSIGN_OR_RETURN(target.part_bytes, ParseSize("--s3-part-size", options.part_size));
   }
   return snapshot::OpenTarget(options.target, target);
+}
+
+absl::StatusOr<std::string> ParseWrittenTo(const std::string& text) {
+  if (text.empty()) return text;
+  const absl::StatusOr<std::string> name = snapshot::TargetName(text);
+  if (!name.ok()) return UsageError("--written-to: " + Message(name.status()));
+  return *name;
 }
 
 void AddTrustFlags(CLI::App& command, TrustOptions& options) {
@@ -114,7 +116,7 @@ absl::StatusOr<snapshot::Catalog> ReadTrusted(snapshot::Target& target, KeyLoade
   snapshot::Trust trust;
   CV_ASSIGN_OR_RETURN(trust.keys, loader.LoadVerifyKeys(options.verify_keys));
   trust.no_verify = options.insecure_no_verify;
-  trust.written_to = options.written_to;
+  CV_ASSIGN_OR_RETURN(trust.written_to, ParseWrittenTo(options.written_to));
   auto catalog = options.state.empty()
                      ? snapshot::ReadCatalog(target, trust)
                      : snapshot::ReadCatalogWithState(target, trust, options.state);

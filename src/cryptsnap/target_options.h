@@ -25,6 +25,9 @@ void AddTargetFlags(CLI::App& command, TargetOptions& options);
 absl::StatusOr<std::unique_ptr<snapshot::Target>> OpenTarget(const TargetOptions& options,
                                                              bool create);
 
+// Of --written-to, which may be empty: as manifests name it.
+absl::StatusOr<std::string> ParseWrittenTo(const std::string& text);
+
 struct TrustOptions {
   std::vector<std::string> verify_keys;
   bool insecure_no_verify = false;

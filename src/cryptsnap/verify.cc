@@ -160,8 +160,7 @@ absl::Status Run(VerifyOptions& options) {
   for (const snapshot::Entry* entry : *entries) CV_RETURN_IF_ERROR(verifier.Verify(*entry));
   CV_RETURN_IF_ERROR(PrintEnd(options, catalog, verifier));
   CV_RETURN_IF_ERROR(verifier.first_failure());
-  CV_RETURN_IF_ERROR(alarms);
-  return CheckMaxAge(catalog, filter, options.max_age);
+  return AlarmsOrAge(alarms, catalog, filter, options.max_age);
 }
 
 }  // namespace

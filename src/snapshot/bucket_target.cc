@@ -1,5 +1,6 @@
 #include "snapshot/bucket_target.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "s3/credentials.h"
 #include "s3/multipart_writer.h"
 #include "s3/object_range_source.h"
+#include "s3/part_sizes.h"
 #include "s3/text.h"
 #include "snapshot/bucket_header.h"
 
@@ -18,14 +20,11 @@ namespace {
 
 constexpr size_t kMaxForeignNames = 20;
 
-// "2026-11-22T09:30:00.123Z" without its fraction. The epoch for what is no time: then it is old.
-Timestamp TimeOf(const std::string& iso) {
-  const std::string seconds = iso.substr(0, iso.find_first_of(".Z")) + "Z";
-  return ParseTimestamp(seconds).value_or(Timestamp());
-}
-
-std::string NameOf(const BucketTarget::Location& location) {
-  return "s3://" + location.bucket + (location.prefix.empty() ? "" : "/" + location.prefix);
+absl::Status CheckPartBytes(uint64_t bytes) {
+  if (bytes == 0 || (bytes >= s3::kMinPartBytes && bytes <= s3::kMaxPartBytes)) {
+    return absl::OkStatus();
+  }
+  return InvalidArgument("uploads in parts of {} bytes: S3 takes parts of 5 MiB to 5 GiB", bytes);
 }
 
 class LimitedSink : public ByteSink {
@@ -47,31 +46,53 @@ class LimitedSink : public ByteSink {
 
 class BucketPayloadWriter : public PayloadWriter {
  public:
-  BucketPayloadWriter(s3::Client& client, std::string key, UploadMark mark,
+  // `folder`: of the target, with a slash at its end.
+  BucketPayloadWriter(s3::Client& client, std::string folder, std::string key, UploadMark mark,
                       s3::MultipartWriter::Options options, const TargetOptions& limits)
       : client_(client),
+        folder_(std::move(folder)),
         key_(key),
         mark_(std::move(mark)),
         request_timeout_(limits.request_timeout),
+        listing_timeout_(limits.listing_timeout),
         writer_(client, std::move(key), std::move(options),
                 Deadline::After(limits.upload_timeout)) {}
 
   absl::Status Write(std::span<const uint8_t> bytes) override {
+    bytes_ += bytes.size();
     return TargetStatus(writer_.Write(bytes));
   }
   absl::Status Finish() override {
     const absl::Status status = writer_.Finish({.must_not_exist = true}).status();
     if (!s3::MaybeOurs(status)) return TargetStatus(status);
-    return mark_.Resolve(client_, key_, status, absl::StatusCode::kAlreadyExists,
-                         Deadline::After(request_timeout_));
+    const absl::Status resolved = mark_.Resolve(
+        client_, key_, status, absl::StatusCode::kAlreadyExists, Deadline::After(request_timeout_));
+    if (absl::IsPermissionDenied(resolved)) return FindInListing(status);
+    return TargetStatus(resolved);
   }
   absl::Status Abort() override { return TargetStatus(writer_.Abort()); }
 
  private:
+  // Where payloads may not be read. Nobody else makes up the 64 random bits of the key; and whoever
+  // waited for an upload of that key to put something in its place could do so later as well.
+  absl::Status FindInListing(const absl::Status& failure) {
+    const auto listed = client_.ListObjects({.prefix = folder_, .max_results = kMaxListedFiles},
+                                            Deadline::After(listing_timeout_));
+    if (!listed.ok()) return TargetStatus(listed.status());
+    const bool found = std::ranges::any_of(listed->objects, [&](const s3::ListedObject& object) {
+      return object.key == key_ && object.size == bytes_;
+    });
+    if (found) return absl::OkStatus();
+    return MakeStatus(absl::StatusCode::kUnavailable, "{}", Message(failure));
+  }
+
   s3::Client& client_;
+  const std::string folder_;
   const std::string key_;
   const UploadMark mark_;
   const std::chrono::seconds request_timeout_;
+  const std::chrono::seconds listing_timeout_;
+  uint64_t bytes_ = 0;
   s3::MultipartWriter writer_;
 };
 
@@ -94,16 +115,27 @@ class BucketPayload : public RangeSource {
 
 }  // namespace
 
+Timestamp StoreTime(const std::string& iso, Timestamp unknown) {
+  const size_t end = std::min(iso.find_first_of(".Z+"), iso.size());
+  const bool is_utc = iso.ends_with('Z') || iso.ends_with("+00:00");
+  return is_utc ? ParseTimestamp(iso.substr(0, end) + "Z").value_or(unknown) : unknown;
+}
+
 absl::Status TargetStatus(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnauthenticated:
       return MakeStatus(absl::StatusCode::kPermissionDenied, "{}", Message(status));
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kDataLoss:
       return MakeStatus(absl::StatusCode::kUnavailable, "{}", Message(status));
     default:
       return status;
   }
+}
+
+std::string BucketTarget::NameOf(const Location& location) {
+  return "s3://" + location.bucket + (location.prefix.empty() ? "" : "/" + location.prefix);
 }
 
 BucketTarget::BucketTarget(std::unique_ptr<s3::Client> client, const Location& location,
@@ -115,6 +147,7 @@ BucketTarget::BucketTarget(std::unique_ptr<s3::Client> client, const Location& l
 
 absl::StatusOr<std::unique_ptr<Target>> OpenBucket(const BucketTarget::Location& location,
                                                    const TargetOptions& options) {
+  CV_RETURN_IF_ERROR(CheckPartBytes(options.part_bytes));
   CV_ASSIGN_OR_RETURN(s3::Config config, s3::ConfigFromEnvironment(options.environment));
   config.addressing = options.addressing;
   config.allow_http = options.allow_http;
@@ -149,14 +182,15 @@ absl::StatusOr<std::string> BucketTarget::Read(const FileName& name, size_t limi
 
 absl::StatusOr<Listing> BucketTarget::List() {
   const auto listed = client_->ListObjects({.prefix = folder_, .max_results = kMaxListedFiles},
-                                           Deadline::After(options_.upload_timeout));
+                                           Deadline::After(options_.listing_timeout));
   if (!listed.ok()) return TargetStatus(listed.status());
+  const Timestamp now = SystemTime();
   Listing listing;
   for (const s3::ListedObject& object : listed->objects) {
     const std::string_view path = std::string_view(object.key).substr(folder_.size());
     if (const auto name = FileName::Parse(path)) {
       listing.files.push_back(
-          {.name = *name, .size = object.size, .modified = TimeOf(object.last_modified)});
+          {.name = *name, .size = object.size, .modified = StoreTime(object.last_modified, now)});
       continue;
     }
     ++listing.foreign_count;
@@ -167,13 +201,20 @@ absl::StatusOr<Listing> BucketTarget::List() {
 
 absl::StatusOr<std::unique_ptr<PayloadWriter>> BucketTarget::NewPayload(
     const FileName& name, std::optional<uint64_t> expected_bytes) {
+  const uint64_t part = options_.part_bytes;
+  if (part > 0 && expected_bytes.value_or(0) > part * s3::kMaxParts) {
+    return InvalidArgument(
+        "store about {} bytes in parts of {}: S3 takes {} of them; use larger ones, or let "
+        "them be chosen",
+        *expected_bytes, part, s3::kMaxParts);
+  }
   CV_ASSIGN_OR_RETURN(UploadMark mark, UploadMark::New());
   s3::MultipartWriter::Options options = {.content_type = "application/octet-stream",
                                           .metadata = mark.metadata(),
                                           .expected_bytes = expected_bytes,
                                           .part_bytes = options_.part_bytes,
                                           .uploads_in_flight = options_.uploads_in_flight};
-  return std::make_unique<BucketPayloadWriter>(*client_, KeyOf(name), std::move(mark),
+  return std::make_unique<BucketPayloadWriter>(*client_, folder_, KeyOf(name), std::move(mark),
                                                std::move(options), options_);
 }
 
@@ -204,12 +245,13 @@ absl::Status BucketTarget::Remove(const FileName& name) {
 absl::StatusOr<std::vector<AbandonedUpload>> BucketTarget::AbortAbandoned(Timestamp before,
                                                                           bool dry_run) {
   const auto uploads =
-      client_->ListMultipartUploads(folder_, Deadline::After(options_.upload_timeout));
+      client_->ListMultipartUploads(folder_, Deadline::After(options_.listing_timeout));
   if (!uploads.ok()) return TargetStatus(uploads.status());
+  const Timestamp now = SystemTime();
   std::vector<AbandonedUpload> abandoned;
   for (const s3::Upload& upload : *uploads) {
     const std::string_view path = std::string_view(upload.key).substr(folder_.size());
-    const Timestamp started = TimeOf(upload.initiated);
+    const Timestamp started = StoreTime(upload.initiated, now);
     if (!FileName::Parse(path) || started >= before) continue;
     if (!dry_run) {
       CV_RETURN_IF_ERROR(TargetStatus(client_->AbortMultipartUpload(upload, RequestDeadline())));

@@ -19,6 +19,9 @@ class BucketTarget : public Target {
     std::string prefix;  // without slashes around it; empty: the whole bucket
   };
 
+  // "s3://BUCKET/PREFIX"
+  static std::string NameOf(const Location& location);
+
   BucketTarget(std::unique_ptr<s3::Client> client, const Location& location,
                const TargetOptions& options);
 
@@ -49,9 +52,14 @@ class BucketTarget : public Target {
 absl::StatusOr<std::unique_ptr<Target>> OpenBucket(const BucketTarget::Location& location,
                                                    const TargetOptions& options);
 
+// Of a listing: "2026-11-22T09:30:00.123Z", or with "+00:00", without the fraction. What else a server
+// may say is `unknown`: nothing must look old because of it.
+Timestamp StoreTime(const std::string& iso, Timestamp unknown);
+
 // S3's codes as Target has them: UNAUTHENTICATED is kept for identities that open nothing,
-// INVALID_ARGUMENT for options and headers, FAILED_PRECONDITION for chains. A server that refuses,
-// or whose certificate is not trusted, is transport.
+// INVALID_ARGUMENT for options and headers, FAILED_PRECONDITION for chains, DATA_LOSS for what was
+// altered. A server that refuses, whose certificate is not trusted, or that answers what no S3 server
+// does, as the login page of a proxy, is transport.
 absl::Status TargetStatus(const absl::Status& status);
 
 }  // namespace cryptvol::snapshot

@@ -49,7 +49,10 @@ void JudgePayload(const Index& index, Entry& entry) {
   const auto payload = index.payloads.find(backup.object);
   if (payload == index.payloads.end()) {
     entry.state = EntryState::kPayloadMissing;
-    entry.problem = fmt::format("its payload {} is missing: somebody deleted it", backup.object);
+    entry.problem = fmt::format(
+        "its payload {} is missing: somebody deleted it; get it back from the bucket's older "
+        "versions, or remove its entry with prune --drop",
+        backup.object);
     return;
   }
   entry.payload_bytes = payload->second;

@@ -47,11 +47,14 @@ struct Entry {
   // Set in kGood, kPayloadMissing, kPayloadAltered, and kRemoved where it is still there. Nothing
   // else can be believed.
   std::optional<Manifest> manifest;
-  // Its time is not between its neighbours': retention does not count it.
+  // Its time is not between its neighbours', or it is one of several that a wrong clock dated:
+  // retention does not count it.
   bool time_out_of_order = false;
   // It was written where prune had removed another before, by a writer that did not see that. It
   // counts; its neighbours speak of the other.
   bool took_pruned_place = false;
+  // kIncomplete, and a signature that is not its own lies beside it.
+  bool passed_over = false;
   uint64_t payload_bytes = 0;  // of the file, header included; 0 when it is not there
   Timestamp modified;          // of the manifest's file, by the store's clock
 
@@ -118,6 +121,10 @@ struct Filter {
 
 // Good backups, oldest first. They point into the catalog.
 std::vector<const Entry*> SelectBackups(const Catalog& catalog, const Filter& filter);
+
+// Of good backups of one cluster and kind the one that is restored: of each writer's last one, by
+// its sequence, which no wrong clock can change, the newest. Null when there is none.
+const Entry* NewestOf(const std::vector<const Entry*>& backups);
 
 // The newest of them. NOT_FOUND, with what there is instead; FAILED_PRECONDITION when they are of
 // several clusters or kinds.

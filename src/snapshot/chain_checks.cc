@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "snapshot/time_order.h"
 
 namespace cryptvol::snapshot {
 namespace {
@@ -41,11 +42,26 @@ bool IsLaterThanPrune(const Chain& chain, const Entry& entry) {
   });
 }
 
+// What stands where another was removed, which is not in `absent` any more.
+std::vector<KeptPlace> KeptOf(const Chain& chain) {
+  std::vector<KeptPlace> kept;
+  for (const Entry& entry : chain.entries) {
+    const PruneRecord* prune = entry.manifest ? entry.manifest->prune() : nullptr;
+    if (prune != nullptr) kept.insert(kept.end(), prune->kept.begin(), prune->kept.end());
+  }
+  return kept;
+}
+
 void MarkRemoved(Chain& chain) {
   const std::vector<SequenceRange> absent = AbsentOf(chain);
   const std::set<std::string> objects = ObjectsBut(chain, absent);
+  const std::vector<KeptPlace> kept = KeptOf(chain);
   for (Entry& entry : chain.entries) {
-    if (!Contains(absent, entry.sequence)) continue;
+    if (!Contains(absent, entry.sequence)) {
+      const KeptPlace place{.sequence = entry.sequence, .manifest_sha256 = entry.manifest_sha256};
+      entry.took_pruned_place = std::ranges::find(kept, place) != kept.end();
+      continue;
+    }
     if (entry.IsBackup() && IsLaterThanPrune(chain, entry) &&
         !objects.contains(entry.manifest->backup()->object)) {
       entry.took_pruned_place = true;
@@ -56,18 +72,36 @@ void MarkRemoved(Chain& chain) {
   }
 }
 
-// What the writer found without a signature of its own, and passed over, is not the chain's, though
-// somebody put another signature beside it.
+// Whether a signed entry's `previous` says that its writer found this one without a signature of
+// the key. Of the one directly before it is about what has that digest. Of others, whose digests
+// nothing signed has, it is about the place: the last signed one is not among them.
+bool WasPassedOver(const Entry& before, const PreviousEntry& previous) {
+  if (previous.was_signed) return false;
+  if (before.sequence == previous.sequence) {
+    return before.manifest_sha256 == previous.manifest_sha256;
+  }
+  return before.sequence < previous.sequence && previous.last_signed &&
+         before.sequence > *previous.last_signed;
+}
+
+// What a writer passed over is not the chain's, though there is a signature beside it, of others or
+// of another entry.
 void MarkPassedOver(Chain& chain) {
   for (size_t i = 1; i < chain.entries.size(); ++i) {
-    Entry& before = chain.entries[i - 1];
     const Entry& entry = chain.entries[i];
-    if (before.state != EntryState::kBadSignature || !entry.manifest) continue;
-    if (before.sequence + 1 != entry.sequence) continue;
+    if (!entry.manifest || !entry.manifest->previous) continue;
     const PreviousEntry& previous = *entry.manifest->previous;
-    if (previous.was_signed || previous.manifest_sha256 != before.manifest_sha256) continue;
-    before.state = EntryState::kIncomplete;
-    before.problem = "without a signature of the key; the next entry's writer passed it over";
+    const uint64_t end = previous.last_signed.value_or(previous.sequence - 1);
+    for (size_t j = i; j-- > 0 && chain.entries[j].sequence > end;) {
+      Entry& before = chain.entries[j];
+      const bool is_none =
+          before.state == EntryState::kBadSignature || before.state == EntryState::kMalformed;
+      if (!is_none || !WasPassedOver(before, previous)) continue;
+      before.state = EntryState::kIncomplete;
+      before.passed_over = true;
+      before.problem = fmt::format(
+          "without a signature of the key; the writer of entry {} passed it over", entry.sequence);
+    }
   }
 }
 
@@ -146,6 +180,23 @@ void CheckLink(Chain& chain, const Entry& before, const Entry& entry) {
   }
 }
 
+// The end of the run that the writer passed over: without this anybody who puts a manifest behind
+// the last entry could take that one's signature away afterwards, and nothing would say so.
+void CheckLastSigned(Chain& chain, const Entry& entry) {
+  const std::optional<uint64_t> last = entry.manifest->previous->last_signed;
+  if (!last) return;
+  const auto found = std::ranges::find(chain.entries, *last, &Entry::sequence);
+  if (found == chain.entries.end() || found->state != EntryState::kIncomplete) return;
+  const bool known = std::ranges::any_of(chain.alarms, [&](const Alarm& alarm) {
+    return alarm.kind == Alarm::Kind::kSignatureMissing && alarm.sequence == *last;
+  });
+  if (known) return;
+  Raise(chain, Alarm::Kind::kSignatureMissing, *last,
+        fmt::format("its signature was there when entry {} was written, and is gone: somebody "
+                    "deleted it",
+                    entry.sequence));
+}
+
 void CheckLinks(Chain& chain) {
   for (size_t i = 1; i < chain.entries.size(); ++i) {
     const Entry& before = chain.entries[i - 1];
@@ -155,9 +206,29 @@ void CheckLinks(Chain& chain) {
     if (before.took_pruned_place || entry.took_pruned_place) continue;
     CheckLink(chain, before, entry);
   }
+  for (const Entry& entry : chain.entries) {
+    if (entry.manifest && entry.manifest->previous) CheckLastSigned(chain, entry);
+  }
+}
+
+// Several that were signed while a clock was wrong are in order with each other: beside the two
+// that contradict each other, the others are found by what they leave of the chain.
+void MarkUnfitting(Chain& chain) {
+  std::vector<Entry*> timed;
+  std::vector<Timestamp> times;
+  for (Entry& entry : chain.entries) {
+    if (!entry.manifest || entry.took_pruned_place) continue;
+    timed.push_back(&entry);
+    times.push_back(entry.manifest->time);
+  }
+  const std::vector<bool> fitting = FindFitting(times);
+  for (size_t i = 0; i < timed.size(); ++i) {
+    if (!fitting[i]) timed[i]->time_out_of_order = true;
+  }
 }
 
 void CheckTimes(Chain& chain) {
+  MarkUnfitting(chain);
   Entry* before = nullptr;
   for (Entry& entry : chain.entries) {
     if (!entry.manifest || entry.took_pruned_place) continue;
@@ -165,7 +236,7 @@ void CheckTimes(Chain& chain) {
       before->time_out_of_order = entry.time_out_of_order = true;
       Raise(chain, Alarm::Kind::kTimeOutOfOrder, entry.sequence,
             fmt::format("it says {}, and entry {} before it says {}: a clock was wrong; prune "
-                        "counts neither",
+                        "counts neither, and --drop removes the wrong one",
                         FormatTimestamp(entry.manifest->time), before->sequence,
                         FormatTimestamp(before->manifest->time)));
     }

@@ -33,6 +33,7 @@ class ChainWriter {
 
   // Finds the end of the chain: the highest entry that this key has signed, and what stands directly
   // behind it without a signature.
+  //  INVALID_ARGUMENT     no entry can hold the target's name
   //  DATA_LOSS            there are many with signatures that are none
   //  FAILED_PRECONDITION  the chain was written to another target
   absl::Status FindHead();
@@ -42,8 +43,10 @@ class ChainWriter {
     std::string manifest_sha256;
   };
   // Completes writer, sequence, previous and time of `draft`, and writes manifest and signature.
-  // Takes the next sequence when another took one, or when prune removed what had the one that it
-  // took. After FindHead, and soon after it; may be called again.
+  // Takes the next sequence when another took one, when a signature stands there that is not the
+  // key's, or when prune removed what had the one that it took. After FindHead, and soon after it;
+  // may be called again. An entry that prune then removed by its rules is success, and a warning;
+  // one that it took for what a failed save left, whose payload is or will be gone, is UNAVAILABLE.
   absl::StatusOr<Appended> Append(Manifest draft);
 
   // After an error of Append: whether the entry may yet count, since the answer to writing its
@@ -57,13 +60,26 @@ class ChainWriter {
   absl::Status FindSigned(const std::set<uint64_t, std::greater<>>& sequences);
   absl::StatusOr<std::optional<Appended>> ReadSigned(uint64_t sequence);
   absl::StatusOr<bool> TakeHead(uint64_t sequence);
-  absl::StatusOr<bool> IsPruned(uint64_t sequence);
+  // What became of an entry while it was signed.
+  enum class Fate {
+    kCounts,
+    kInAPrunedPlace,  // prune had removed another that had the sequence, and does not mean this one
+    kRemoved,         // prune saw it, and its rules did not keep it
+    kLost,            // a backup that was taken for litter before it had its signature
+  };
+  static Fate FateBy(const PruneRecord& prune, const Appended& entry);
+  absl::Status Lost(const Manifest& manifest) const;
+  absl::StatusOr<Fate> FateOf(const Appended& entry);
   absl::StatusOr<Appended> AppendOnce(Manifest draft);
   void Warn(std::string warning);
+  void WarnOfTime(Timestamp time);
+  void WarnOfRemoval(const Manifest& manifest);
   absl::StatusOr<std::string> CreateManifest(Manifest& draft);
   absl::Status PassOver(uint64_t sequence);
+  // The end of the chain from now on.
+  void SetHead(uint64_t sequence, std::string manifest_sha256, bool is_signed);
   Timestamp NextTime() const;
-  absl::Status CreateSignature(const Manifest& manifest, std::string_view text);
+  absl::StatusOr<bool> CreateSignature(const Manifest& manifest, std::string_view text);
 
   Target& target_;
   const std::string target_name_;

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/atomic_file.h"
 #include "base/bytes.h"
 #include "base/status.h"
 #include "snapshot/folder_walk.h"
@@ -99,14 +100,10 @@ absl::Status AppendRest(const FileRange& from, uint64_t offset, NewFile& to) {
   return absl::OkStatus();
 }
 
-// Held until the file is replaced, so that of two that replace it at once one sees the other's.
-absl::Status LockCurrent(const FileRange& current, int folder, const std::string& leaf) {
-  if (::flock(current.fd(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return ErrnoStatus(errno, "lock " + leaf);
-    return FailedPrecondition("replace the header of {}: another process is just doing it", leaf);
-  }
+// Whether the file that is open is the one with this name in the folder.
+absl::Status CheckIsNamed(int fd, int folder, const std::string& leaf) {
   struct ::stat opened = {}, named = {};
-  if (::fstat(current.fd(), &opened) != 0 ||
+  if (::fstat(fd, &opened) != 0 ||
       ::fstatat(folder, leaf.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0) {
     return ErrnoStatus(errno, "replace the header of " + leaf);
   }
@@ -116,6 +113,42 @@ absl::Status LockCurrent(const FileRange& current, int folder, const std::string
       leaf);
 }
 
+// Durably, unless it is there.
+absl::Status CreateDirectory(const std::string& path) {
+  if (::mkdir(path.c_str(), kFolderMode) != 0) {
+    return errno == EEXIST ? absl::OkStatus() : ErrnoStatus(errno, "create the directory " + path);
+  }
+  return SyncDirectory(std::filesystem::path(path).parent_path().string());
+}
+
+absl::StatusOr<UniqueFd> OpenToWrite(int folder, const std::string& leaf) {
+  UniqueFd fd(
+      ::openat(folder, leaf.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+  if (!fd.valid()) return ErrnoStatus(errno, "open " + leaf + " for writing, to lock it");
+  return fd;
+}
+
+absl::Status LockFailure(int error, const std::string& leaf) {
+  if (error != EWOULDBLOCK) return ErrnoStatus(error, "lock " + leaf);
+  return FailedPrecondition("replace the header of {}: another process is just doing it", leaf);
+}
+
+// Held until the file is replaced, so that of two that replace it at once one sees the other's:
+// until both `current` and the result are closed.
+absl::StatusOr<UniqueFd> LockCurrent(const FileRange& current, int folder,
+                                     const std::string& leaf) {
+  UniqueFd writable;
+  bool locked = ::flock(current.fd(), LOCK_EX | LOCK_NB) == 0;
+  if (!locked && errno == EBADF) {  // NFS locks only what is open for writing
+    CV_ASSIGN_OR_RETURN(writable, OpenToWrite(folder, leaf));
+    locked = ::flock(writable.get(), LOCK_EX | LOCK_NB) == 0;
+  }
+  if (!locked) return LockFailure(errno, leaf);
+  CV_RETURN_IF_ERROR(CheckIsNamed(current.fd(), folder, leaf));
+  if (writable.valid()) CV_RETURN_IF_ERROR(CheckIsNamed(writable.get(), folder, leaf));
+  return writable;
+}
+
 void AddForeign(Listing& listing, std::string_view path) {
   ++listing.foreign_count;
   if (listing.foreign.size() < kMaxForeignNames) listing.foreign.push_back(Shown(path));
@@ -123,15 +156,18 @@ void AddForeign(Listing& listing, std::string_view path) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Target>> DirectoryTarget::Open(const std::string& path,
-                                                              bool create) {
+absl::StatusOr<std::string> DirectoryTarget::PathOf(const std::string& path) {
   std::error_code error;
   std::string absolute = std::filesystem::absolute(path, error).lexically_normal().string();
   if (path.empty() || error) return InvalidArgument("the target file:{}: no directory", path);
   while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
-  if (create && ::mkdir(absolute.c_str(), kFolderMode) != 0 && errno != EEXIST) {
-    return ErrnoStatus(errno, "create the directory " + absolute);
-  }
+  return absolute;
+}
+
+absl::StatusOr<std::unique_ptr<Target>> DirectoryTarget::Open(const std::string& path,
+                                                              bool create) {
+  CV_ASSIGN_OR_RETURN(std::string absolute, PathOf(path));
+  if (create) CV_RETURN_IF_ERROR(CreateDirectory(absolute));
   CV_ASSIGN_OR_RETURN(UniqueFd directory, OpenFile(absolute, O_RDONLY | O_DIRECTORY));
   return std::unique_ptr<Target>(new DirectoryTarget(std::move(absolute), std::move(directory)));
 }
@@ -218,7 +254,7 @@ absl::Status DirectoryTarget::ReplaceHeader(const FileName& name, const NewHeade
                                             RangeSource& current) {
   const auto* file = dynamic_cast<const FileRange*>(&current);
   if (file == nullptr) return Internal("replace a header: the payload is of another target");
-  CV_RETURN_IF_ERROR(LockCurrent(*file, directory_.get(), name.path()));
+  CV_ASSIGN_OR_RETURN(const UniqueFd lock, LockCurrent(*file, directory_.get(), name.path()));
   CV_ASSIGN_OR_RETURN(NewFile copy, NewFile::Create(directory_.get(), path_));
   CV_RETURN_IF_ERROR(copy.Write(AsBytes(header.bytes)));
   CV_RETURN_IF_ERROR(AppendRest(*file, header.old_bytes, copy));

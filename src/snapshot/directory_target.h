@@ -13,6 +13,8 @@ namespace cryptvol::snapshot {
 // Files have mode 0600, folders 0700. Symbolic links below the directory are not followed.
 class DirectoryTarget : public Target {
  public:
+  // Absolute, without slashes at its end. INVALID_ARGUMENT for none.
+  static absl::StatusOr<std::string> PathOf(const std::string& path);
   // `path` may be relative. NOT_FOUND when it is absent, unless `create`.
   static absl::StatusOr<std::unique_ptr<Target>> Open(const std::string& path, bool create);
 

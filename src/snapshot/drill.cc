@@ -19,7 +19,7 @@ absl::Status TryIdentity(Payload& payload, age::Identity& identity) {
                       "header is damaged",
                       payload.backup().object);
   }
-  CV_RETURN_IF_ERROR(age::VerifyHeader(payload.start(), *file_key));
+  CV_RETURN_IF_ERROR(payload.CheckHeader(*file_key));
   return payload.CheckEnds(*file_key);
 }
 

@@ -1,11 +1,13 @@
 #include "snapshot/litter.h"
 
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
 
 #include "base/status.h"
 #include "snapshot/parallel.h"
+#include "snapshot/payload.h"
 
 namespace cryptvol::snapshot {
 namespace {
@@ -66,7 +68,43 @@ std::string WarningOf(const std::set<FileName>& unreadable, const std::string& w
   return "";
 }
 
+// Whether what has no signature of the key looks as if it had had one.
+absl::StatusOr<bool> MayBeBackup(Target& target, const Entry& entry, const std::string& written_to,
+                                 const std::map<std::string, uint64_t>& payloads) {
+  const auto text =
+      target.Read(FileName::Manifest(entry.writer, entry.sequence), kMaxManifestBytes);
+  if (absl::IsNotFound(text.status()) || absl::IsResourceExhausted(text.status())) return false;
+  CV_RETURN_IF_ERROR(text);
+  const absl::StatusOr<Manifest> manifest = ParseManifest(*text);
+  if (!manifest.ok() || manifest->backup() == nullptr) return false;
+  if (manifest->writer != entry.writer || manifest->sequence != entry.sequence) return false;
+  const auto payload = payloads.find(manifest->backup()->object);
+  return manifest->target == written_to && payload != payloads.end() &&
+         FitsPayload(*manifest->backup(), payload->second);
+}
+
 }  // namespace
+
+absl::StatusOr<std::vector<uint64_t>> FindOverwritten(Target& target, const Listing& listing,
+                                                      const Chain& chain,
+                                                      const std::string& written_to) {
+  std::map<std::string, uint64_t> payloads;
+  for (const ListedFile& file : listing.files) {
+    if (file.name.kind() == FileName::Kind::kPayload) payloads[file.name.object()] = file.size;
+  }
+  // A writer that found its place taken signed the same payload in the next one.
+  for (const Entry& entry : chain.entries) {
+    const BackupRecord* backup = entry.manifest ? entry.manifest->backup() : nullptr;
+    if (backup != nullptr) payloads.erase(backup->object);
+  }
+  std::vector<uint64_t> overwritten;
+  for (const Entry& entry : chain.entries) {
+    if (entry.state != EntryState::kIncomplete || !entry.passed_over) continue;
+    CV_ASSIGN_OR_RETURN(const bool found, MayBeBackup(target, entry, written_to, payloads));
+    if (found) overwritten.push_back(entry.sequence);
+  }
+  return overwritten;
+}
 
 absl::StatusOr<std::vector<FileName>> FindOrphans(Target& target, const Listing& listing,
                                                   const Chain& chain,
@@ -101,9 +139,10 @@ absl::StatusOr<std::vector<FileName>> FindOrphans(Target& target, const Listing&
 
 std::vector<FileName> FindRemains(const Listing& listing, const Chain& chain) {
   std::set<uint64_t> sequences;
-  std::set<std::string> objects;
+  std::set<std::string> objects, in_use;
   for (const Entry& entry : chain.entries) {
     if (entry.state == EntryState::kRemoved) sequences.insert(entry.sequence);
+    if (entry.IsBackup()) in_use.insert(entry.manifest->backup()->object);
     if (!entry.manifest || entry.manifest->prune() == nullptr) continue;
     for (const Removal& removal : entry.manifest->prune()->removes) objects.insert(removal.object);
   }
@@ -111,7 +150,7 @@ std::vector<FileName> FindRemains(const Listing& listing, const Chain& chain) {
   for (const ListedFile& file : listing.files) {
     const bool removed =
         file.name.kind() == FileName::Kind::kPayload
-            ? objects.contains(file.name.object())
+            ? objects.contains(file.name.object()) && !in_use.contains(file.name.object())
             : file.name.writer() == chain.writer && sequences.contains(file.name.sequence());
     if (removed) remains.push_back(file.name);
   }

@@ -3,6 +3,7 @@
 #include "base/sha256.h"
 #include "base/status.h"
 #include "nlohmann/json.hpp"
+#include "s3/text.h"
 #include "snapshot/manifest_format.h"
 
 namespace cryptvol::snapshot {
@@ -13,9 +14,11 @@ using Json = nlohmann::ordered_json;
 
 Json JsonOf(const std::optional<PreviousEntry>& previous) {
   if (!previous) return nullptr;
-  return {{"sequence", previous->sequence},
-          {"sha256", previous->manifest_sha256},
-          {"signed", previous->was_signed}};
+  Json json = {{"sequence", previous->sequence},
+               {"sha256", previous->manifest_sha256},
+               {"signed", previous->was_signed}};
+  if (previous->last_signed) json["last_signed"] = *previous->last_signed;
+  return json;
 }
 
 Json JsonOf(const EtcdRecord& etcd) {
@@ -51,6 +54,9 @@ void AddPrune(Json& json, const PruneRecord& prune) {
   json["absent"] = Json::array();
   for (const SequenceRange& range : prune.absent) {
     json["absent"].push_back(Json::array({range.first, range.last}));
+  }
+  for (const KeptPlace& kept : prune.kept) {
+    json["kept"].push_back({{"sequence", kept.sequence}, {"sha256", kept.manifest_sha256}});
   }
 }
 
@@ -102,6 +108,16 @@ std::string_view CompletenessText(Completeness completeness) {
 Kind Manifest::kind() const {
   if (prune() != nullptr) return Kind::kPrune;
   return backup()->etcd ? Kind::kEtcd : Kind::kStream;
+}
+
+absl::Status CheckTargetName(const std::string& name) {
+  const std::string json = Json(name).dump(-1, ' ', false, Json::error_handler_t::replace);
+  const bool is_utf8 = Json::parse(json, nullptr, /*allow_exceptions=*/false) == Json(name);
+  if (is_utf8 && IsTargetName(name)) return absl::OkStatus();
+  return InvalidArgument(
+      "the target {}: no manifest can hold its name, which has control characters, is no UTF-8, or "
+      "is too long; use a directory of another name",
+      s3::Escaped(name));
 }
 
 absl::StatusOr<std::string> SerializeManifest(const Manifest& manifest) {

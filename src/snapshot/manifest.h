@@ -73,9 +73,18 @@ struct SequenceRange {
   bool operator==(const SequenceRange&) const = default;
 };
 
+struct KeptPlace {
+  uint64_t sequence = 0;
+  std::string manifest_sha256;
+
+  bool operator==(const KeptPlace&) const = default;
+};
+
 struct PruneRecord {
   std::vector<Removal> removes;
   std::vector<SequenceRange> absent;  // ascending, apart from each other
+  // Ascending: what stands where prune had removed another, and stays.
+  std::vector<KeptPlace> kept;
 
   bool operator==(const PruneRecord&) const = default;
 };
@@ -84,6 +93,9 @@ struct PreviousEntry {
   uint64_t sequence = 0;
   std::string manifest_sha256;
   bool was_signed = false;
+  // Only when it was not: the last entry before it that was; 0: none. Absent: the writer, an older
+  // one, did not say.
+  std::optional<uint64_t> last_signed;
 
   bool operator==(const PreviousEntry&) const = default;
 };
@@ -102,6 +114,9 @@ struct Manifest {
   const PruneRecord* prune() const { return std::get_if<PruneRecord>(&record); }
   bool operator==(const Manifest&) const = default;
 };
+
+// INVALID_ARGUMENT when no manifest can hold it as its target.
+absl::Status CheckTargetName(const std::string& name);
 
 // INVALID_ARGUMENT when it would not parse again: a field is none of its kind, or it is too long.
 absl::StatusOr<std::string> SerializeManifest(const Manifest& manifest);

@@ -11,6 +11,9 @@ namespace cryptvol::snapshot {
 inline constexpr std::string_view kManifestLine = "cryptsnap-manifest/v1";
 inline constexpr uint64_t kManifestFormat = 1;
 
+// Of UTF-8.
+bool IsTargetName(std::string_view text);
+
 }  // namespace cryptvol::snapshot
 
 #endif  // CRYPTVOL_SNAPSHOT_MANIFEST_FORMAT_H_

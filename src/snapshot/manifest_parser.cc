@@ -23,12 +23,6 @@ constexpr size_t kMaxVersionBytes = 64;
 bool IsPrintable(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; });
 }
-// Any UTF-8 that moves no cursor.
-bool IsTargetName(std::string_view text) {
-  return (text.starts_with("file:/") || text.starts_with("s3://")) &&
-         text.size() <= kMaxTargetBytes &&
-         std::ranges::none_of(text, [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; });
-}
 bool IsSha256(std::string_view text) {
   return text.size() == 64 && std::ranges::all_of(text, [](char c) {
            return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
@@ -148,6 +142,21 @@ absl::StatusOr<std::vector<SequenceRange>> ParseAbsent(const json& array, uint64
   return ranges;
 }
 
+absl::StatusOr<std::vector<KeptPlace>> ParseKept(const json& array, uint64_t sequence) {
+  std::vector<KeptPlace> places;
+  uint64_t least = 1;
+  if (!array.is_array() || array.empty()) return InvalidArgument("what is kept: no list, or empty");
+  for (const json& object : array) {
+    JsonFields fields(object, "what is kept");
+    KeptPlace& place = places.emplace_back();
+    place.sequence = fields.Number("sequence", least, sequence - 1);
+    place.manifest_sha256 = fields.TextThat("sha256", IsSha256);
+    CV_RETURN_IF_ERROR(fields.Finish());
+    least = place.sequence + 1;
+  }
+  return places;
+}
+
 absl::StatusOr<PruneRecord> ParsePrune(JsonFields& fields, uint64_t sequence) {
   PruneRecord prune;
   const json* removes = fields.Take("removes");
@@ -161,6 +170,9 @@ absl::StatusOr<PruneRecord> ParsePrune(JsonFields& fields, uint64_t sequence) {
     prune.removes.push_back(std::move(removal));
   }
   CV_ASSIGN_OR_RETURN(prune.absent, ParseAbsent(*absent, sequence));
+  if (fields.Has("kept")) {
+    CV_ASSIGN_OR_RETURN(prune.kept, ParseKept(*fields.Take("kept"), sequence));
+  }
   return prune;
 }
 
@@ -175,6 +187,11 @@ absl::StatusOr<std::optional<PreviousEntry>> ParsePrevious(const json& value, ui
   previous.manifest_sha256 = fields.TextThat("sha256", IsSha256);
   previous.was_signed = fields.Boolean("signed");
   if (previous.sequence + 1 != sequence) fields.Fail("its sequence is not one less");
+  if (fields.Has("last_signed")) {
+    previous.last_signed = fields.Number("last_signed", 0, kMaxSequence);
+    const bool fits = !previous.was_signed && *previous.last_signed < previous.sequence;
+    if (!fits) fields.Fail("the last signed entry is not before it, or it is signed itself");
+  }
   CV_RETURN_IF_ERROR(fields.Finish());
   return previous;
 }
@@ -215,6 +232,13 @@ absl::StatusOr<Manifest> ParseObject(const json& object) {
 }
 
 }  // namespace
+
+// Any UTF-8 that moves no cursor.
+bool IsTargetName(std::string_view text) {
+  return (text.starts_with("file:/") || text.starts_with("s3://")) &&
+         text.size() <= kMaxTargetBytes &&
+         std::ranges::none_of(text, [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; });
+}
 
 absl::StatusOr<Manifest> ParseManifest(std::string_view text) {
   if (text.size() > kMaxManifestBytes) {

@@ -16,13 +16,16 @@
 namespace cryptvol::snapshot {
 namespace {
 
-constexpr mode_t kMode = 0600;
-
 absl::StatusOr<std::string> HiddenName() {
   std::array<uint8_t, 8> random;
   CV_RETURN_IF_ERROR(FillRandom(random));
   return std::string(kHiddenPrefix) + Hex(random);
 }
+
+std::string LinkOf(const UniqueFd& fd) { return fmt::format("/proc/self/fd/{}", fd.get()); }
+
+// Without /proc a file could never get a name.
+bool CanBeNamed(const UniqueFd& fd) { return ::access(LinkOf(fd).c_str(), F_OK) == 0; }
 
 bool HasNoTmpfile(int error) {
   return error == EOPNOTSUPP || error == EISDIR || error == EINVAL || error == ENOENT;
@@ -47,14 +50,16 @@ NewFile::~NewFile() {
   if (!hidden_.empty()) ::unlinkat(directory_.get(), hidden_.c_str(), 0);
 }
 
-absl::StatusOr<NewFile> NewFile::Create(int directory, std::string shown) {
+absl::StatusOr<NewFile> NewFile::Create(int directory, std::string shown, mode_t mode) {
   UniqueFd own(::fcntl(directory, F_DUPFD_CLOEXEC, 0));
   if (!own.valid()) return ErrnoStatus(errno, "open " + shown);
-  UniqueFd fd(::openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, kMode));
-  if (fd.valid()) return NewFile(std::move(own), std::move(fd), "", std::move(shown));
-  if (!HasNoTmpfile(errno)) return ErrnoStatus(errno, "create a file in " + shown);
+  UniqueFd fd(::openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+  if (fd.valid() && CanBeNamed(fd)) {
+    return NewFile(std::move(own), std::move(fd), "", std::move(shown));
+  }
+  if (!fd.valid() && !HasNoTmpfile(errno)) return ErrnoStatus(errno, "create a file in " + shown);
   CV_ASSIGN_OR_RETURN(std::string hidden, HiddenName());
-  fd.Reset(::openat(directory, hidden.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, kMode));
+  fd.Reset(::openat(directory, hidden.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode));
   if (!fd.valid()) return ErrnoStatus(errno, "create a file in " + shown);
   return NewFile(std::move(own), std::move(fd), std::move(hidden), std::move(shown));
 }
@@ -71,13 +76,14 @@ absl::Status NewFile::Sync() {
 }
 
 absl::Status NewFile::SyncDirectory() {
-  if (::fsync(directory_.get()) != 0) return ErrnoStatus(errno, "flush the directory " + shown_);
-  return absl::OkStatus();
+  if (::fsync(directory_.get()) == 0) return absl::OkStatus();
+  // EINVAL: this filesystem flushes no directories, and keeps them by other means.
+  return errno == EINVAL ? absl::OkStatus() : ErrnoStatus(errno, "flush the directory " + shown_);
 }
 
 absl::Status NewFile::LinkAs(const std::string& leaf) {
   // Linking the descriptor itself wants a capability; its name in /proc does not.
-  const std::string path = fmt::format("/proc/self/fd/{}", fd_.get());
+  const std::string path = LinkOf(fd_);
   const int linked =
       hidden_.empty()
           ? ::linkat(AT_FDCWD, path.c_str(), directory_.get(), leaf.c_str(), AT_SYMLINK_FOLLOW)
@@ -105,6 +111,9 @@ absl::Status NewFile::Publish(const std::string& leaf) {
 absl::Status NewFile::Replace(const std::string& leaf) {
   CV_RETURN_IF_ERROR(Sync());
   if (hidden_.empty()) {
+    // Where nothing is in its place, it needs no hidden name, which SIGKILL could leave.
+    const absl::Status linked = LinkAs(leaf);
+    if (!absl::IsAlreadyExists(linked)) return linked.ok() ? SyncDirectory() : linked;
     CV_ASSIGN_OR_RETURN(const std::string hidden, HiddenName());
     CV_RETURN_IF_ERROR(LinkAs(hidden));
     hidden_ = hidden;

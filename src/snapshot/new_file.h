@@ -2,6 +2,8 @@
 #ifndef CRYPTVOL_SNAPSHOT_NEW_FILE_H_
 #define CRYPTVOL_SNAPSHOT_NEW_FILE_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <span>
 #include <string>
@@ -17,12 +19,16 @@ namespace cryptvol::snapshot {
 // Hidden names that a crash may leave begin with it.
 inline constexpr std::string_view kHiddenPrefix = ".cryptsnap-";
 
-// Mode 0600. Without a name where the filesystem can do that (O_TMPFILE), else under a hidden one,
-// which the destructor removes.
+inline constexpr mode_t kPrivateMode = 0600;
+
+// Without a name where the filesystem can do that (O_TMPFILE), else under a hidden one, which the
+// destructor removes.
 class NewFile : public ByteSink {
  public:
-  // `directory` is open; `shown` is its path for messages.
-  static absl::StatusOr<NewFile> Create(int directory, std::string shown);
+  // `directory` is open for reading; `shown` is its path for messages; `mode` is that before the
+  // umask.
+  static absl::StatusOr<NewFile> Create(int directory, std::string shown,
+                                        mode_t mode = kPrivateMode);
   NewFile(NewFile&& other) noexcept;
   NewFile& operator=(NewFile&&) = delete;
   ~NewFile() override;
@@ -36,7 +42,7 @@ class NewFile : public ByteSink {
 
   // Durable, under this name. ALREADY_EXISTS, and it can be tried with another.
   absl::Status Publish(const std::string& leaf);
-  // The same, in the place of what is there.
+  // The same, in the place of what may be there.
   absl::Status Replace(const std::string& leaf);
 
  private:

@@ -12,6 +12,7 @@
 #include "snapshot/content_range.h"
 #include "snapshot/measured_stream.h"
 #include "snapshot/metadata.h"
+#include "snapshot/null_sink.h"
 #include "snapshot/range_reader.h"
 #include "snapshot/zstd_frames.h"
 
@@ -24,11 +25,6 @@ absl::Status Altered(const BackupRecord& backup, std::string_view problem) {
                     backup.object, problem);
 }
 
-class NullSink : public ByteSink {
- public:
-  absl::Status Write(std::span<const uint8_t>) override { return absl::OkStatus(); }
-};
-
 // The reader's requests end with it, before the file may be closed.
 absl::StatusOr<age::FileStart> ReadStart(RangeSource& file) {
   RangeReader begin(file, 0, 1, age::kHeaderGrain);
@@ -38,6 +34,15 @@ absl::StatusOr<age::FileStart> ReadStart(RangeSource& file) {
 // Names the object in the errors of what is done with it.
 absl::Status Named(const absl::Status& status, const BackupRecord& backup) {
   return Annotate(status, backup.object);
+}
+
+// Of what the header is read or opened with. Where it is damaged, other keys may seem to be wrong.
+absl::Status HeaderFailure(const absl::Status& status, const BackupRecord& backup) {
+  if (!absl::IsInvalidArgument(status) && !absl::IsDataLoss(status)) return Named(status, backup);
+  return MakeStatus(absl::StatusCode::kUnauthenticated,
+                    "{}: {}: its header is damaged or was altered, and nothing opens it; take an "
+                    "older version of the file, or another backup",
+                    backup.object, Message(status));
 }
 
 }  // namespace
@@ -74,21 +79,30 @@ absl::StatusOr<Payload> Payload::Open(Target& target, const Entry& entry) {
                                        file->size(), backup.plaintext_size));
   }
   absl::StatusOr<age::FileStart> start = ReadStart(*file);
-  if (absl::IsInvalidArgument(start.status())) return Altered(backup, Message(start.status()));
-  if (!start.ok()) return Named(start.status(), backup);
-  CV_RETURN_IF_ERROR(Named(CheckMetadata(start->header.stanzas, manifest), backup));
-  Payload payload(std::move(file), *std::move(start), manifest);
-  if (payload.file().size() - payload.header_bytes() != age::SealedBytes(backup.plaintext_size)) {
-    return Altered(backup, "its header and its chunks do not fit together");
+  if (!start.ok()) return HeaderFailure(start.status(), backup);
+  return Payload(std::move(file), *std::move(start), manifest);
+}
+
+absl::Status Payload::CheckManifest() const {
+  CV_RETURN_IF_ERROR(Named(CheckMetadata(start_.header.stanzas, manifest_), backup()));
+  if (file_->size() - header_bytes() == age::SealedBytes(backup().plaintext_size)) {
+    return absl::OkStatus();
   }
-  return payload;
+  return Altered(backup(), "its header and its chunks do not fit together");
+}
+
+absl::Status Payload::CheckHeader(const SecretBytes& file_key) const {
+  const absl::Status authentic = age::VerifyHeader(start_, file_key);
+  if (!authentic.ok()) return HeaderFailure(authentic, backup());
+  return CheckManifest();
 }
 
 uint64_t Payload::header_bytes() const { return start_.bytes.size() + start_.nonce.size(); }
 
 absl::StatusOr<SecretBytes> Payload::Unwrap(const age::Identities& identities) const {
   absl::StatusOr<SecretBytes> file_key = age::UnwrapFileKey(start_, identities);
-  if (!file_key.ok()) return Named(file_key.status(), backup());
+  if (!file_key.ok()) return HeaderFailure(file_key.status(), backup());
+  CV_RETURN_IF_ERROR(CheckManifest());
   return file_key;
 }
 
@@ -126,8 +140,8 @@ absl::Status Payload::CheckDigest(const ReadOptions& options) {
   return CompareDigest(measure.Sha256());
 }
 
-absl::Status Payload::Decrypt(const SecretBytes& file_key, const ReadOptions& options,
-                              ByteSink& content) {
+absl::Status Payload::DecryptInto(const SecretBytes& file_key, const ReadOptions& options,
+                                  ByteSink& plaintext) {
   CV_ASSIGN_OR_RETURN(const SecretBytes key, age::DerivePayloadKey(file_key, start_.nonce));
   const uint64_t nonce_offset = start_.bytes.size();
   RangeReader reader(*file_, nonce_offset, options.reads_in_flight);
@@ -135,18 +149,28 @@ absl::Status Payload::Decrypt(const SecretBytes& file_key, const ReadOptions& op
   MeasuredSource measured(reader, sealed, options.progress, file_->size() - nonce_offset);
   age::Nonce nonce;  // the digest is over it too
   CV_RETURN_IF_ERROR(ReadFully(measured, nonce));
+  if (nonce != start_.nonce) return Altered(backup(), "its nonce is not what it was before");
+  CV_RETURN_IF_ERROR(
+      Named(age::DecryptPayload(key, measured, plaintext, options.threads), backup()));
+  return CompareDigest(sealed.Sha256());
+}
 
+absl::Status Payload::Authenticate(const SecretBytes& file_key, const ReadOptions& options) {
+  NullSink nowhere;
+  return DecryptInto(file_key, options, nowhere);
+}
+
+absl::Status Payload::Decrypt(const SecretBytes& file_key, const ReadOptions& options,
+                              ByteSink& content) {
   Measure counted(/*hash=*/false);
   MeasuredSink plain_content(content, counted);
   if (backup().compression == Compression::kZstd) {
     CV_ASSIGN_OR_RETURN(const auto zstd, ZstdSink::New(plain_content, backup().content_size));
-    CV_RETURN_IF_ERROR(Named(age::DecryptPayload(key, measured, *zstd, options.threads), backup()));
+    CV_RETURN_IF_ERROR(DecryptInto(file_key, options, *zstd));
     CV_RETURN_IF_ERROR(zstd->Finish());
   } else {
-    CV_RETURN_IF_ERROR(
-        Named(age::DecryptPayload(key, measured, plain_content, options.threads), backup()));
+    CV_RETURN_IF_ERROR(DecryptInto(file_key, options, plain_content));
   }
-  CV_RETURN_IF_ERROR(CompareDigest(sealed.Sha256()));
   if (counted.bytes() == backup().content_size) return absl::OkStatus();
   return Altered(backup(), fmt::format("its content has {} bytes, and its manifest says {}",
                                        counted.bytes(), backup().content_size));

@@ -27,11 +27,12 @@ uint64_t SealedPayloadBytes(uint64_t plaintext_bytes);
 // of 16 KiB with the nonce. Says nothing of what is in it.
 bool FitsPayload(const BackupRecord& backup, uint64_t file_bytes);
 
-// An open payload whose header is read, and agrees with the manifest.
+// An open payload whose header is read. Nothing of it is proven until Unwrap, or what else says so.
 class Payload {
  public:
   // `entry` is a good backup, and outlives this; so does the target.
-  //  DATA_LOSS  the header's metadata or the sizes are not the manifest's
+  //  UNAUTHENTICATED  the header is damaged
+  //  DATA_LOSS        it has a size that cannot be
   static absl::StatusOr<Payload> Open(Target& target, const Entry& entry);
 
   RangeSource& file() { return *file_; }
@@ -41,8 +42,15 @@ class Payload {
   const BackupRecord& backup() const { return *manifest_.backup(); }
   FileName name() const { return FileName::Payload(backup().object); }
 
-  // As UnwrapFileKey.
+  // Opens the header, and compares it with the manifest: one that is authentic and another's was put
+  // there, while of one that is damaged it cannot be told from a wrong key.
+  //  UNAUTHENTICATED  no identity opens it, or it is damaged
+  //  DATA_LOSS        as CheckManifest
   absl::StatusOr<SecretBytes> Unwrap(const age::Identities& identities) const;
+  // The same, with a file key that is at hand.
+  absl::Status CheckHeader(const SecretBytes& file_key) const;
+  // Where there is no key. DATA_LOSS: the header's metadata or the sizes are not the manifest's.
+  absl::Status CheckManifest() const;
 
   // The content by ranged reads, through a cache. Authenticates the last chunk.
   absl::StatusOr<std::unique_ptr<RangeSource>> OpenContent(const SecretBytes& file_key);
@@ -56,6 +64,9 @@ class Payload {
   };
   // Reads nonce and chunks once, and compares their digest with the manifest's. DATA_LOSS.
   absl::Status CheckDigest(const ReadOptions& options);
+  // The same, and decrypts what the digest is taken over: then the key is that of the payload which
+  // the manifest means, and a store that shows another one to the next reading has to know it.
+  absl::Status Authenticate(const SecretBytes& file_key, const ReadOptions& options);
   // The same, and decrypts and decompresses into the sink on the way. The sink gets what is
   // authentic; only OK says that it was what the manifest means.
   absl::Status Decrypt(const SecretBytes& file_key, const ReadOptions& options, ByteSink& content);
@@ -63,6 +74,8 @@ class Payload {
  private:
   Payload(std::shared_ptr<RangeSource> file, age::FileStart start, const Manifest& manifest)
       : file_(std::move(file)), start_(std::move(start)), manifest_(manifest) {}
+  absl::Status DecryptInto(const SecretBytes& file_key, const ReadOptions& options,
+                           ByteSink& plaintext);
   absl::StatusOr<std::shared_ptr<RangeSource>> OpenPlaintext(const SecretBytes& file_key);
   absl::Status CompareDigest(const std::string& digest) const;
 

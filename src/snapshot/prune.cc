@@ -1,7 +1,9 @@
 #include "snapshot/prune.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/status.h"
@@ -51,15 +53,25 @@ absl::Status CheckChain(const Chain& chain) {
 }
 
 // In the order of docs/format.md: what is left when this is interrupted never counts.
-absl::Status RemoveEntry(Target& target, const Entry& entry) {
+absl::Status RemoveEntry(Target& target, const Entry& entry, const std::set<std::string>& in_use) {
   CV_RETURN_IF_ERROR(target.Remove(FileName::Signature(entry.writer, entry.sequence)));
   CV_RETURN_IF_ERROR(target.Remove(FileName::Manifest(entry.writer, entry.sequence)));
-  if (!entry.manifest || entry.manifest->backup() == nullptr) return absl::OkStatus();
-  return target.Remove(FileName::Payload(entry.manifest->backup()->object));
+  const std::string object = ObjectOf(entry);
+  if (object.empty() || in_use.contains(object)) return absl::OkStatus();
+  return target.Remove(FileName::Payload(object));
 }
 
 // What retention looks at together: a cluster's backups of one kind.
-using Groups = std::map<std::pair<std::string, Kind>, std::vector<const Entry*>>;
+struct BackupGroup {
+  std::vector<const Entry*> all;
+  std::vector<const Entry*> counted;  // of them
+};
+using Groups = std::map<std::pair<std::string, Kind>, BackupGroup>;
+
+// By the word of its writer, and by the store's clock.
+bool IsLaterByBoth(const Entry& entry, const Entry& than) {
+  return entry.manifest->time > than.manifest->time && entry.modified >= than.modified;
+}
 
 class Pruner {
  public:
@@ -67,13 +79,16 @@ class Pruner {
       : target_(target),
         options_(options),
         writer_(target, *options.signing_key, options.written_to, options.clock),
-        before_(options.clock() - options.abort_after) {}
+        now_(options.clock()),
+        before_(now_ - options.abort_after) {}
 
   absl::StatusOr<PruneResult> Run() {
     CV_RETURN_IF_ERROR(ReadChains());
     CV_RETURN_IF_ERROR(CheckChain(chain_));
     for (const Chain& chain : others_) CV_RETURN_IF_ERROR(CheckChain(chain));
     CV_ASSIGN_OR_RETURN(listing_, target_.List());
+    CV_RETURN_IF_ERROR(SpareOverwritten());
+    for (const std::string& object : options_.drop) CV_RETURN_IF_ERROR(Drop(object));
     ChooseBackups();
     ChooseIncomplete();
     ChooseOldPruneEntries();
@@ -102,43 +117,164 @@ class Pruner {
     return absl::OkStatus();
   }
 
+  // What may be a backup without its signature stays, and so does the entry whose writer passed it
+  // over, without which it would be an alarm that ends pruning.
+  absl::Status SpareOverwritten() {
+    const std::string& written_to =
+        options_.written_to.empty() ? target_.name() : options_.written_to;
+    CV_ASSIGN_OR_RETURN(const std::vector<uint64_t> overwritten,
+                        FindOverwritten(target_, listing_, chain_, written_to));
+    if (overwritten.empty()) return absl::OkStatus();
+    for (const uint64_t sequence : overwritten) {
+      spared_.insert(sequence);
+      const auto next = std::ranges::find_if(chain_.entries, [&](const Entry& entry) {
+        return entry.sequence > sequence && entry.manifest.has_value();
+      });
+      if (next != chain_.entries.end()) spared_.insert(next->sequence);
+    }
+    const std::string signature = FileName::Signature(chain_.writer, overwritten.back()).path();
+    result_.warnings.push_back(fmt::format(
+        "{} entr{} the manifest and the payload of a backup, and another's signature: somebody may "
+        "have overwritten it, and they are kept; get {} back from the bucket's older versions, or "
+        "remove that file if it never was a good backup",
+        overwritten.size(), overwritten.size() == 1 ? "y has" : "ies have", signature));
+    return absl::OkStatus();
+  }
+
+  bool Counts(const Entry& entry) const {
+    return entry.IsBackup() && !entry.time_out_of_order && !IsOfTheFuture(entry);
+  }
+
+  absl::Status Drop(const std::string& object) {
+    bool found = false;
+    for (const Entry& entry : chain_.entries) {
+      const bool is_backup = entry.state != EntryState::kRemoved && !ObjectOf(entry).empty();
+      if (!is_backup || ObjectOf(entry) != object) continue;
+      if (Counts(entry)) {
+        return InvalidArgument(
+            "prune: drop {}: it is a good backup, and goes by the rules alone; nothing was removed",
+            object);
+      }
+      found = true;
+      if (dropped_.insert(entry.sequence).second) result_.removed.push_back(entry);
+    }
+    if (found) return absl::OkStatus();
+    return MakeStatus(absl::StatusCode::kNotFound,
+                      "prune: drop {}: the chain of key {} has no such backup; nothing was removed",
+                      object, chain_.writer);
+  }
+
   // Those that retention counts, by what they are of.
   void ChooseBackups() {
     Groups groups;
     Group(chain_, groups);
     for (const Chain& chain : others_) Group(chain, groups);
-    for (const auto& [key, entries] : groups) ApplyPolicy(entries);
+    for (const auto& [key, group] : groups) ApplyPolicy(group);
+    WarnOfTheFuture();
+  }
+
+  // It would be the newest, and what is within a time before it, for as long as its clock was wrong.
+  bool IsOfTheFuture(const Entry& entry) const {
+    return entry.manifest->time > now_ + kClockTolerance;
+  }
+
+  void WarnOfTheFuture() {
+    size_t count = 0;
+    const Entry* latest = nullptr;
+    for (const Entry& entry : result_.kept) {
+      if (!IsOfTheFuture(entry)) continue;
+      ++count;
+      if (latest == nullptr || entry.manifest->time > latest->manifest->time) latest = &entry;
+    }
+    if (latest == nullptr) return;
+    result_.warnings.push_back(fmt::format(
+        "{} backup{} dated later than this machine's clock, up to entry {} of key {}, of {}: a clock "
+        "is or was wrong; they are kept, and no rule counts them",
+        count, count == 1 ? " is" : "s are", latest->sequence, latest->writer,
+        FormatTimestamp(latest->manifest->time)));
   }
 
   void Group(const Chain& chain, Groups& groups) {
+    // One payload is one backup, whose last entry counts. The others go after it.
+    std::map<std::string, uint64_t> last;
     for (const Entry& entry : chain.entries) {
-      if (!entry.IsBackup()) continue;
-      const bool counts = !entry.time_out_of_order &&
-                          (options_.cluster.empty() || entry.manifest->cluster == options_.cluster);
-      if (counts) {
-        groups[{entry.manifest->cluster, entry.manifest->kind()}].push_back(&entry);
-      } else {
+      if (entry.IsBackup()) last[ObjectOf(entry)] = entry.sequence;
+    }
+    for (const Entry& entry : chain.entries) {
+      const bool is_dropped = &chain == &chain_ && dropped_.contains(entry.sequence);
+      if (!entry.IsBackup() || is_dropped) continue;
+      const Manifest& manifest = *entry.manifest;
+      if (!options_.cluster.empty() && manifest.cluster != options_.cluster) {
         result_.kept.push_back(entry);
+        continue;
       }
+      BackupGroup& group = groups[{manifest.cluster, manifest.kind()}];
+      group.all.push_back(&entry);
+      if (last[ObjectOf(entry)] != entry.sequence) continue;
+      if (Counts(entry)) group.counted.push_back(&entry);
     }
   }
 
-  void ApplyPolicy(const std::vector<const Entry*>& entries) {
+  // The last of the own chain is what this writer's readers would take. It goes only when another
+  // writer's is newer, and not by a clock alone that may have been wrong. Null: none is needed.
+  const Entry* NeededLast(const BackupGroup& group) const {
+    const Entry* last = nullptr;
+    for (const Entry* entry : group.all) {
+      if (entry->writer != chain_.writer) continue;
+      if (last == nullptr || entry->sequence > last->sequence) last = entry;
+    }
+    if (last == nullptr) return nullptr;
+    const bool has_newer = std::ranges::any_of(group.counted, [&](const Entry* other) {
+      return other->writer != last->writer && IsLaterByBoth(*other, *last);
+    });
+    return has_newer ? nullptr : last;
+  }
+
+  // A stream that ended early looks whole where nothing proved it: it takes the place of none that
+  // was proven.
+  static const Entry* NewestProven(const BackupGroup& group) {
+    std::vector<const Entry*> proven;
+    std::ranges::copy_if(group.counted, std::back_inserter(proven), [](const Entry* entry) {
+      return entry->manifest->backup()->completeness != Completeness::kUnproven;
+    });
+    return NewestOf(proven);
+  }
+
+  std::set<const Entry*> WantedOf(const BackupGroup& group) const {
     std::vector<Timestamp> times;
-    for (const Entry* entry : entries) times.push_back(entry->manifest->time);
-    const std::vector<bool> kept = ChooseKept(times, options_.policy);
-    for (size_t i = 0; i < entries.size(); ++i) {
-      const bool keep = kept[i] || options_.policy.empty();
-      const bool own = entries[i]->writer == chain_.writer;
-      (keep ? result_.kept : own ? result_.removed : result_.of_others).push_back(*entries[i]);
+    for (const Entry* entry : group.counted) times.push_back(entry->manifest->time);
+    const std::vector<bool> chosen = ChooseKept(times, options_.policy);
+    std::set<const Entry*> wanted(group.all.begin(), group.all.end());
+    const std::set<const Entry*> always = {NewestOf(group.all), NewestProven(group),
+                                           NeededLast(group)};
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      const Entry* entry = group.counted[i];
+      const bool spared = entry->writer == chain_.writer && spared_.contains(entry->sequence);
+      const bool keep = chosen[i] || spared || always.contains(entry);
+      if (!keep && !options_.policy.empty()) wanted.erase(entry);
+    }
+    return wanted;
+  }
+
+  void ApplyPolicy(const BackupGroup& group) {
+    const std::set<const Entry*> wanted = WantedOf(group);
+    for (const Entry* entry : group.all) {
+      const bool own = entry->writer == chain_.writer;
+      (wanted.contains(entry) ? result_.kept
+       : own                  ? result_.removed
+                              : result_.of_others)
+          .push_back(*entry);
     }
   }
 
   void ChooseIncomplete() {
     const uint64_t last = EndOf(chain_);  // the record will stand behind it
     for (const Entry& entry : chain_.entries) {
-      const bool old = entry.modified < before_;
+      // What has another's signature will never be whole. It goes with, or before, the entry whose
+      // writer passed it over: nothing else says that it is no alarm.
+      const bool old = entry.passed_over || entry.modified < before_;
       if (entry.state != EntryState::kIncomplete || !old || entry.sequence > last) continue;
+      if (spared_.contains(entry.sequence)) continue;
       incomplete_.push_back(entry);
       result_.litter.push_back(FileName::Manifest(entry.writer, entry.sequence).path());
     }
@@ -148,17 +284,18 @@ class Pruner {
   void ChooseOldPruneEntries() {
     for (const Entry& entry : chain_.entries) {
       const bool is_prune = entry.state == EntryState::kGood && entry.manifest->prune() != nullptr;
-      if (is_prune) old_prune_entries_.push_back(entry);
+      if (is_prune && !spared_.contains(entry.sequence)) old_prune_entries_.push_back(entry);
     }
   }
 
   absl::Status RemoveEntries() {
-    std::vector<Entry> removed = result_.removed;
-    removed.insert(removed.end(), incomplete_.begin(), incomplete_.end());
+    std::vector<Entry> removed = incomplete_;
+    removed.insert(removed.end(), result_.removed.begin(), result_.removed.end());
     if (removed.empty() || options_.dry_run) return absl::OkStatus();
     removed.insert(removed.end(), old_prune_entries_.begin(), old_prune_entries_.end());
     CV_RETURN_IF_ERROR(writer_.FindHead());
     absent_ = AbsentBefore();
+    in_use_ = ObjectsBut(removed);
     for (size_t i = 0; i < removed.size();) {
       const size_t count = FittingCount(std::span(removed).subspan(i));
       if (count == 0) return TooManyRanges();
@@ -171,6 +308,7 @@ class Pruner {
   // How many of them one record takes.
   size_t FittingCount(std::span<const Entry> entries) const {
     size_t bytes = kRecordBytes + absent_.size() * kRangeBytes;
+    for (const Entry& entry : chain_.entries) bytes += entry.took_pruned_place ? kRemovalBytes : 0;
     size_t count = 0;
     for (const Entry& entry : entries) {
       bytes += kRemovalBytes + ObjectOf(entry).size() + kRangeBytes;
@@ -191,8 +329,26 @@ class Pruner {
 
   absl::Status RemoveSome(std::span<const Entry> entries) {
     CV_RETURN_IF_ERROR(Record(entries));
-    for (const Entry& entry : entries) CV_RETURN_IF_ERROR(RemoveEntry(target_, entry));
+    for (const Entry& entry : entries) {
+      CV_RETURN_IF_ERROR(RemoveEntry(target_, entry, in_use_));
+    }
     return absl::OkStatus();
+  }
+
+  // The payloads of what stays, in any chain: a writer whose entry was taken for a removed one signs
+  // the same payload again, and a prune beside it may have kept the first entry.
+  std::set<std::string> ObjectsBut(std::span<const Entry> removed) const {
+    std::set<uint64_t> sequences;
+    for (const Entry& entry : removed) sequences.insert(entry.sequence);
+    std::set<std::string> objects;
+    const auto add = [&](const Entry& entry) {
+      if (entry.state != EntryState::kRemoved) objects.insert(ObjectOf(entry));
+    };
+    for (const Entry& entry : chain_.entries) {
+      if (!sequences.contains(entry.sequence)) add(entry);
+    }
+    for (const Chain& chain : others_) std::ranges::for_each(chain.entries, add);
+    return objects;
   }
 
   // Says what is about to be removed.
@@ -210,8 +366,20 @@ class Pruner {
     if (draft.cluster.empty()) draft.cluster = SomeCluster();
     absent_ = MergeRanges(std::move(absent_), absent);
     record.absent = absent_;
+    record.kept = KeptPlaces();
     draft.record = std::move(record);
     return writer_.Append(std::move(draft)).status();
+  }
+
+  // What has taken a place since, and is not being removed: its neighbours speak of another, and
+  // the records that let that one be absent go with this one.
+  std::vector<KeptPlace> KeptPlaces() const {
+    std::vector<KeptPlace> kept;
+    for (const Entry& entry : chain_.entries) {
+      if (!entry.took_pruned_place || Contains(absent_, entry.sequence)) continue;
+      kept.push_back({.sequence = entry.sequence, .manifest_sha256 = entry.manifest_sha256});
+    }
+    return kept;
   }
 
   // Without what has taken a place since: it is there, and shall stay.
@@ -247,13 +415,17 @@ class Pruner {
   Target& target_;
   const PruneOptions& options_;
   ChainWriter writer_;
+  const Timestamp now_;
   const Timestamp before_;
   Chain chain_;                // the signing key's
   std::vector<Chain> others_;  // the verify keys'
   Listing listing_;
+  std::set<uint64_t> spared_;   // sequences
+  std::set<uint64_t> dropped_;  // sequences
   std::vector<Entry> incomplete_;
   std::vector<Entry> old_prune_entries_;
   std::vector<SequenceRange> absent_;  // as the newest record has it
+  std::set<std::string> in_use_;       // payloads of what stays
   PruneResult result_;
 };
 

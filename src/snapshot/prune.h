@@ -22,6 +22,9 @@ struct PruneOptions {
   // Of other writers, whose backups count beside the signing key's, as while keys are replaced.
   std::vector<minisign::PublicKey> verify_keys;
   std::string written_to;  // as Trust has it
+  // Payloads' names of backups that no rule counts, and that go nevertheless: what a wrong clock
+  // dated, and entries whose payload is missing or altered.
+  std::vector<std::string> drop;
   bool dry_run = false;
   // What has no signature, no manifest or no end is removed when it is older.
   std::chrono::seconds abort_after{24 * 3600};
@@ -38,9 +41,14 @@ struct PruneResult {
 };
 
 // Retention goes by the backups that the signing key or a verify key signed, each cluster and kind
-// (etcd, stream) by itself, and never removes the newest of one. What is removed is of the signing
-// key's own chain; an entry that says so is signed first.
+// (etcd, stream) by itself, and never removes the newest of one: that by its time, that which is
+// restored (NewestOf), and the last of the signing key's, unless another writer's is later by both
+// its time and the store's; and the newest of which something proved that it was whole. One that is out of order, or dated later than the clock and
+// kClockTolerance, is kept and does not count. What is removed is of the signing key's own chain; an
+// entry that says so is signed first.
 //  FAILED_PRECONDITION  a chain has a gap, a fork or another alarm: nothing was removed
+//  NOT_FOUND            `drop` names what the signing key's chain does not have; nothing was removed
+//  INVALID_ARGUMENT     `drop` names a backup that counts; nothing was removed
 absl::StatusOr<PruneResult> Prune(Target& target, const PruneOptions& options);
 
 }  // namespace cryptvol::snapshot

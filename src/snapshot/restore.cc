@@ -34,17 +34,18 @@ Payload::ReadOptions ReadOptionsOf(const RestoreOptions& options) {
           .progress = options.progress};
 }
 
-// When the payload's digest is compared with the manifest's: kOnTheWay lets content out before.
-enum class DigestCheck { kFirst, kOnTheWay };
+// kBefore reads all of it twice. The first time it is decrypted as well, with the same key: the
+// digest alone would say nothing of what a store shows to the second reading.
+enum class Proof { kBefore, kOnTheWay };
 
-absl::StatusOr<RestoreResult> DecryptBackup(Target& target, const Entry& entry, DigestCheck digest,
+absl::StatusOr<RestoreResult> DecryptBackup(Target& target, const Entry& entry, Proof proof,
                                             ByteSink& sink, const RestoreOptions& options) {
   CV_RETURN_IF_ERROR(CheckOptions(options));
   CV_ASSIGN_OR_RETURN(Payload payload, Payload::Open(target, entry));
   CV_ASSIGN_OR_RETURN(const SecretBytes file_key, payload.Unwrap(*options.identities));
   CV_RETURN_IF_ERROR(payload.CheckEnds(file_key));
   const Payload::ReadOptions read = ReadOptionsOf(options);
-  if (digest == DigestCheck::kFirst) CV_RETURN_IF_ERROR(payload.CheckDigest(read));
+  if (proof == Proof::kBefore) CV_RETURN_IF_ERROR(payload.Authenticate(file_key, read));
   const BackupRecord& backup = payload.backup();
   if (backup.etcd) {
     EtcdTrailerSink trailer(&sink);
@@ -59,10 +60,10 @@ absl::StatusOr<RestoreResult> DecryptBackup(Target& target, const Entry& entry, 
 }  // namespace
 
 // Nobody signed the header: with one of their own, whose chunks are authentic too, others could have
-// put anything behind it.
+// put anything behind it. What decrypts under a key and has the digest was sealed with that key.
 absl::StatusOr<RestoreResult> LoadBackup(Target& target, const Entry& entry, ByteSink& sink,
                                          const RestoreOptions& options) {
-  return DecryptBackup(target, entry, DigestCheck::kFirst, sink, options);
+  return DecryptBackup(target, entry, Proof::kBefore, sink, options);
 }
 
 absl::StatusOr<RestoreResult> RestoreBackup(Target& target, const Entry& entry,
@@ -77,7 +78,7 @@ absl::StatusOr<RestoreResult> RestoreBackup(Target& target, const Entry& entry,
   CV_ASSIGN_OR_RETURN(NewFile file, NewFile::Create(directory.get(), folder));
   // The file has no name yet.
   CV_ASSIGN_OR_RETURN(const RestoreResult result,
-                      DecryptBackup(target, entry, DigestCheck::kOnTheWay, file, options));
+                      DecryptBackup(target, entry, Proof::kOnTheWay, file, options));
   CV_RETURN_IF_ERROR(file.Publish(file_path.filename().string()));
   return result;
 }

@@ -36,7 +36,8 @@ absl::StatusOr<RestoreResult> RestoreBackup(Target& target, const Entry& entry,
                                             const std::string& path, const RestoreOptions& options);
 
 // Writes the content to a sink, which gets nothing before the whole payload was found to have the
-// manifest's digest: the payload is read twice. Still only OK says that the sink got all of it:
+// manifest's digest and to be authentic under its key: the payload is read and decrypted twice, and
+// a store that shows another one the second time gets nothing out. Still only OK says that the sink got all of it:
 // whoever acts on the bytes before (a pipe into tar) must undo it after an error.
 absl::StatusOr<RestoreResult> LoadBackup(Target& target, const Entry& entry, ByteSink& sink,
                                          const RestoreOptions& options);

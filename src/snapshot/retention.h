@@ -27,7 +27,8 @@ struct RetentionPolicy {
   }
 };
 
-// For each time whether it is kept. Times in any order; the newest is always kept.
+// For each time whether it is kept. Times in any order; the newest is always kept. A time that a
+// wrong clock gave makes the others look old: the caller leaves those out.
 std::vector<bool> ChooseKept(const std::vector<Timestamp>& times, const RetentionPolicy& policy);
 
 }  // namespace cryptvol::snapshot

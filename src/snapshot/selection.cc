@@ -5,6 +5,7 @@
 #include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "snapshot/catalog.h"
+#include "snapshot/name_list.h"
 
 namespace cryptvol::snapshot {
 namespace {
@@ -32,7 +33,7 @@ absl::Status NothingFound(const Catalog& catalog, const Filter& filter) {
   if (all > 0 && !filter.cluster.empty()) hint = "; look at `cryptsnap list` for what there is";
   if (all == 0 && !catalog.unknown_writers.empty()) {
     hint = fmt::format("; there are entries of the keys {}, which no --verify-key names",
-                       absl::StrJoin(catalog.unknown_writers, ", "));
+                       NameList(catalog.unknown_writers));
   }
   return MakeStatus(absl::StatusCode::kNotFound,
                     "{}: no backup fits; {} good ones of the given keys are there in all{}",
@@ -59,6 +60,16 @@ absl::Status CheckAllOfOneKind(const Catalog& catalog, const std::vector<const E
   return absl::OkStatus();
 }
 
+// By the writer.
+std::map<std::string, const Entry*> LastOfEach(const std::vector<const Entry*>& backups) {
+  std::map<std::string, const Entry*> last;
+  for (const Entry* entry : backups) {
+    const Entry*& latest = last[entry->writer];
+    if (latest == nullptr || latest->sequence < entry->sequence) latest = entry;
+  }
+  return last;
+}
+
 }  // namespace
 
 std::vector<const Entry*> SelectBackups(const Catalog& catalog, const Filter& filter) {
@@ -72,19 +83,19 @@ std::vector<const Entry*> SelectBackups(const Catalog& catalog, const Filter& fi
   return selected;
 }
 
+const Entry* NewestOf(const std::vector<const Entry*>& backups) {
+  const Entry* newest = nullptr;
+  for (const auto& [writer, last] : LastOfEach(backups)) {
+    if (newest == nullptr || IsOlder(newest, last)) newest = last;
+  }
+  return newest;
+}
+
 absl::StatusOr<const Entry*> SelectNewest(const Catalog& catalog, const Filter& filter) {
   const std::vector<const Entry*> selected = SelectBackups(catalog, filter);
   if (selected.empty()) return NothingFound(catalog, filter);
   CV_RETURN_IF_ERROR(CheckAllOfOneKind(catalog, selected));
-  // Within a chain its order counts, which no wrong clock can change.
-  std::map<std::string, const Entry*> last;
-  for (const Entry* entry : selected) {
-    const Entry*& newest = last[entry->writer];
-    if (newest == nullptr || newest->sequence < entry->sequence) newest = entry;
-  }
-  return std::ranges::max_element(
-             last, [](const auto& a, const auto& b) { return IsOlder(a.second, b.second); })
-      ->second;
+  return NewestOf(selected);
 }
 
 absl::Status CheckAge(const Catalog& catalog, const Filter& filter, std::chrono::seconds max_age,

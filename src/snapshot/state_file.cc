@@ -1,21 +1,14 @@
 #include "snapshot/state_file.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
-#include <filesystem>
-#include <thread>
 
 #include "base/atomic_file.h"
-#include "base/deadline.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "luks/strict_json.h"
 #include "nlohmann/json.hpp"
 #include "snapshot/file_name.h"
+#include "snapshot/folder_lock.h"
 #include "snapshot/json_fields.h"
 
 namespace cryptvol::snapshot {
@@ -74,8 +67,15 @@ std::optional<Alarm> Contradiction(const Chain& chain, const SeenHead& seen) {
     return alarm;
   }
   const auto entry = std::ranges::find(chain.entries, seen.sequence, &Entry::sequence);
-  if (entry == chain.entries.end() || entry->manifest_sha256 == seen.manifest_sha256) {
-    return std::nullopt;
+  if (entry == chain.entries.end()) return std::nullopt;
+  if (entry->manifest_sha256 == seen.manifest_sha256) {
+    if (entry->manifest || entry->state == EntryState::kRemoved) return std::nullopt;
+    alarm.kind = Alarm::Kind::kSignatureMissing;
+    alarm.message = fmt::format(
+        "entry {} of key {} was seen with its signature before, and has none of the key now: "
+        "somebody removed or replaced it; get {} back from the bucket's older versions",
+        seen.sequence, chain.writer, FileName::Signature(chain.writer, seen.sequence).path());
+    return alarm;
   }
   alarm.kind = Alarm::Kind::kFork;
   alarm.message = fmt::format(
@@ -83,32 +83,6 @@ std::optional<Alarm> Contradiction(const Chain& chain, const SeenHead& seen) {
       "replaced",
       seen.sequence, chain.writer);
   return alarm;
-}
-
-// Others hold it while they write a small file.
-constexpr std::chrono::seconds kLockPatience(30);
-constexpr std::chrono::milliseconds kLockPause(20);
-
-// Ends with the descriptor. Of the folder, since the file itself is replaced.
-absl::StatusOr<UniqueFd> LockFolderOf(const std::string& path) {
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  CV_ASSIGN_OR_RETURN(UniqueFd fd,
-                      OpenFile(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY));
-  const Deadline deadline = Deadline::After(kLockPatience);
-  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EBADF) break;  // NFS locks no directories: then without
-    if (errno != EINTR && errno != EWOULDBLOCK) {
-      return ErrnoStatus(errno, "lock the folder of " + path);
-    }
-    if (deadline.expired()) {
-      return MakeStatus(absl::StatusCode::kUnavailable,
-                        "lock the folder of {}: another process has held it for {} s; find it with "
-                        "fuser, or keep the state file in a folder of its own",
-                        path, kLockPatience.count());
-    }
-    std::this_thread::sleep_for(kLockPause);
-  }
-  return fd;
 }
 
 }  // namespace

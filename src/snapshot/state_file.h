@@ -24,8 +24,8 @@ using SeenChains = std::map<std::pair<std::string, std::string>, SeenHead>;
 // An absent file is an empty state. DATA_LOSS for one that is not ours.
 absl::StatusOr<SeenChains> LoadState(const std::string& path);
 
-// Compares the catalog with what was seen, adds alarms (kRollback, kFork) to it, and then replaces
-// the file by what is seen now; a chain with an alarm of these kinds keeps its old mark. Whoever
+// Compares the catalog with what was seen, adds alarms (kRollback, kFork, kSignatureMissing) to it,
+// and then replaces the file by what is seen now; a chain with an alarm of these kinds keeps its old mark. Whoever
 // wants to look only passes `update` false.
 // Others that do the same wait.
 absl::Status ApplyState(const std::string& path, Catalog& catalog, bool update = true);

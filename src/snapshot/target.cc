@@ -30,7 +30,25 @@ absl::StatusOr<BucketTarget::Location> ParseLocation(std::string_view text) {
   return location;
 }
 
+absl::Status NoTarget(const std::string& text) {
+  return InvalidArgument(
+      "the target \"{}\" is neither file:DIRECTORY nor s3://BUCKET/PREFIX; write file:{} for a "
+      "directory",
+      text, text);
+}
+
 }  // namespace
+
+absl::StatusOr<std::string> TargetName(const std::string& text) {
+  if (text.starts_with(kFile)) {
+    CV_ASSIGN_OR_RETURN(const std::string path, DirectoryTarget::PathOf(text.substr(kFile.size())));
+    return std::string(kFile) + path;
+  }
+  if (!text.starts_with(kS3)) return NoTarget(text);
+  CV_ASSIGN_OR_RETURN(const BucketTarget::Location location,
+                      ParseLocation(std::string_view(text).substr(kS3.size())));
+  return BucketTarget::NameOf(location);
+}
 
 absl::StatusOr<std::unique_ptr<Target>> OpenTarget(const std::string& text,
                                                    const TargetOptions& options) {
@@ -42,10 +60,7 @@ absl::StatusOr<std::unique_ptr<Target>> OpenTarget(const std::string& text,
                         ParseLocation(std::string_view(text).substr(kS3.size())));
     return OpenBucket(location, options);
   }
-  return InvalidArgument(
-      "the target \"{}\" is neither file:DIRECTORY nor s3://BUCKET/PREFIX; write file:{} for a "
-      "directory",
-      text, text);
+  return NoTarget(text);
 }
 
 }  // namespace cryptvol::snapshot

@@ -74,7 +74,8 @@ class Target {
   // At most `limit` bytes. NOT_FOUND.
   virtual absl::StatusOr<std::string> Read(const FileName& name, size_t limit) = 0;
   virtual absl::StatusOr<Listing> List() = 0;
-  // `expected_bytes`: about how much will come, where that is known.
+  // `expected_bytes`: about how much will come, where that is known. INVALID_ARGUMENT when that
+  // cannot be stored in parts of the size that was asked for.
   virtual absl::StatusOr<std::unique_ptr<PayloadWriter>> NewPayload(
       const FileName& name, std::optional<uint64_t> expected_bytes) = 0;
   // One version of it, however long it is read. NOT_FOUND. May refer to the target.
@@ -97,11 +98,16 @@ struct TargetOptions {
   s3::Addressing addressing = s3::Addressing::kAuto;
   bool allow_http = false;
   bool content_md5 = false;
-  uint64_t part_bytes = 0;  // of S3 uploads: 0 chooses
+  uint64_t part_bytes = 0;  // of S3 uploads: 0 chooses, else 5 MiB to 5 GiB (INVALID_ARGUMENT)
   int uploads_in_flight = 4;
   std::chrono::seconds request_timeout{600};       // of each request, its retries included
   std::chrono::seconds upload_timeout{24 * 3600};  // of a whole payload
+  std::chrono::seconds listing_timeout{1800};      // of all pages of a listing
 };
+
+// The target's name as OpenTarget's has it, without a look at what is there: a path is made absolute,
+// and slashes at the end go. INVALID_ARGUMENT for anything else than OpenTarget takes.
+absl::StatusOr<std::string> TargetName(const std::string& text);
 
 // "file:DIR" (made absolute) or "s3://BUCKET[/PREFIX]". INVALID_ARGUMENT for anything else.
 absl::StatusOr<std::unique_ptr<Target>> OpenTarget(const std::string& text,

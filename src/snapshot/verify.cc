@@ -4,15 +4,11 @@
 
 #include "base/status.h"
 #include "snapshot/etcd_trailer.h"
+#include "snapshot/null_sink.h"
 #include "snapshot/payload.h"
 
 namespace cryptvol::snapshot {
 namespace {
-
-class NullSink : public ByteSink {
- public:
-  absl::Status Write(std::span<const uint8_t>) override { return absl::OkStatus(); }
-};
 
 Payload::ReadOptions ReadOptionsOf(const VerifyOptions& options) {
   return {.threads = options.threads, .reads_in_flight = 4, .progress = options.progress};
@@ -44,6 +40,7 @@ class Verifier {
   void Checked(std::string what) { result_.checked.push_back(std::move(what)); }
 
   absl::Status WithoutKey() {
+    CV_RETURN_IF_ERROR(payload_.CheckManifest());
     if (options_.depth == VerifyDepth::kQuick) return absl::OkStatus();
     CV_RETURN_IF_ERROR(payload_.CheckDigest(ReadOptionsOf(options_)));
     result_.digest_checked = true;

@@ -15,7 +15,7 @@ absl::Status Damaged(std::string_view problem) {
 }
 
 uint64_t FramesOf(uint64_t content_bytes) {
-  return std::max<uint64_t>(1, (content_bytes + kFrameBytes - 1) / kFrameBytes);
+  return std::max<uint64_t>(1, content_bytes / kFrameBytes + (content_bytes % kFrameBytes > 0));
 }
 
 class ZstdRange : public RangeSource {

@@ -41,6 +41,23 @@ TEST(EscapeTest, EscapesWhatIsNoUtf8) {
   EXPECT_EQ(EscapeForeign("\xff"), "\\xff");
 }
 
+// A secret key that somebody took for a file's name does not get into a log, wherever it stands, and
+// in whatever case; a mention of one, and a public key, do.
+TEST(EscapeTest, KeepsSecretsOut) {
+  const std::string tail = "1QQPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQQPZRY9X8GF2TVDW0S3JN54K";
+  EXPECT_EQ(EscapeForeign("open AGE-SECRET-KEY-" + tail + ": No such file"),
+            "open AGE-SECRET-KEY-...: No such file");
+  EXPECT_EQ(EscapeForeign("/x/age-secret-key-pq-1qqqqqqqq, twice AGE-SECRET-KEY-" + tail),
+            "/x/age-secret-key-..., twice AGE-SECRET-KEY-...");
+  EXPECT_EQ(EscapeForeign("AGE-PLUGIN-YUBIKEY-" + tail), "AGE-PLUGIN-...");
+  EXPECT_EQ(EscapeForeign("open RWRTY0IyAAAAbbbbCCCC+/dd: no"), "open RWRTY0Iy...: no");
+  EXPECT_EQ(EscapeForeign("RWQAAEIyAAAAbbbbCCCC+/dd"), "RWQAAEIy...");
+  for (const std::string text : {"AGE-SECRET-KEY-1... or AGE-PLUGIN-...", "age1qqpzry9x8gf2tvdw0",
+                                 "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"}) {
+    EXPECT_EQ(EscapeForeign(text), text);
+  }
+}
+
 // Sizes have binary units or none; anything else, overflow included, is refused.
 TEST(QuantitiesTest, Sizes) {
   EXPECT_EQ(*ParseSize("--x", "4096"), 4096u);
@@ -89,7 +106,34 @@ TEST(MetricsTest, KeepTheLastSuccess) {
   EXPECT_THAT(after, HasSubstr("last_attempt_timestamp_seconds{cluster=\"prod\",kind=\"etcd\"} "
                                "1700000060\n"));
   EXPECT_THAT(after, HasSubstr("succeeded{cluster=\"prod\",kind=\"etcd\"} 0\n"));
-  EXPECT_THAT(MetricsText(metrics, ""), Not(HasSubstr("last_success")));
+}
+
+// Where there never was a success, an alert on its age has something to find: it was in 1970.
+TEST(MetricsTest, SayThatThereWasNoSuccess) {
+  SaveMetrics metrics{"prod", "etcd", false, 1700000000, 1.5, 0, 0};
+  const std::string never = "last_success_timestamp_seconds{cluster=\"prod\",kind=\"etcd\"} 0\n";
+  const std::string first = MetricsText(metrics, "");
+  EXPECT_THAT(first, HasSubstr(never));
+  metrics.time = 1700000060;
+  EXPECT_THAT(MetricsText(metrics, first), HasSubstr(never));
+  metrics.succeeded = true;
+  EXPECT_THAT(MetricsText(metrics, first), Not(HasSubstr(never)));
+}
+
+// Clusters and kinds in one file keep their samples, in groups as the format wants them; what is
+// not a metric of ours goes.
+TEST(MetricsTest, KeepThoseOfOthers) {
+  const SaveMetrics etcd{"prod", "etcd", true, 1700000000, 1.5, 1000, 1200};
+  const SaveMetrics stream{"prod", "stream", true, 1700000060, 1.5, 1000, 1200};
+  const std::string before = MetricsText(etcd, "cryptsnap_last_success_timestamp_seconds{cut\nx 1");
+  EXPECT_EQ(before, MetricsText(etcd, ""));
+  EXPECT_THAT(MetricsText(stream, before),
+              HasSubstr("# TYPE cryptsnap_last_success_timestamp_seconds gauge\n"
+                        "cryptsnap_last_success_timestamp_seconds{cluster=\"prod\",kind=\"etcd\"} "
+                        "1700000000\n"
+                        "cryptsnap_last_success_timestamp_seconds{cluster=\"prod\",kind=\"stream\"}"
+                        " 1700000060\n# HELP"));
+  EXPECT_EQ(MetricsText(etcd, MetricsText(stream, before)), MetricsText(stream, before));
 }
 
 // An old snapshot of etcd is stale, however new the streams of the same cluster are.
@@ -114,13 +158,13 @@ TEST(FreshnessTest, LooksAtEachKind) {
 TEST(ExitStatusTest, TheInnermostCounts) {
   absl::Status status = WithExitStatus(InvalidArgument("x"), ExitStatus::kWrongKey);
   status = WithHint(WithExitStatus(status, ExitStatus::kTampering), "do this");
-  status = WithHint(Within(status, "file"), "do that");
+  status = WithHint(Annotate(status, "file"), "do that");
   EXPECT_EQ(ExitStatusOf(status), ExitStatus::kWrongKey);
   EXPECT_EQ(HintOf(status), "do this");
   EXPECT_EQ(Message(status), "file: x");
   // A context alone decides nothing.
   EXPECT_EQ(
-      ExitStatusOf(WithExitStatus(Within(InvalidArgument("x"), "file"), ExitStatus::kTampering)),
+      ExitStatusOf(WithExitStatus(Annotate(InvalidArgument("x"), "file"), ExitStatus::kTampering)),
       ExitStatus::kTampering);
 }
 

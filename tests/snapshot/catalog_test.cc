@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/status.h"
 #include "snapshot/state_file.h"
+#include "snapshot/time_order.h"
 #include "tests/snapshot/memory_target.h"
 #include "tests/snapshot/testing.h"
 
@@ -190,6 +192,25 @@ TEST_F(CatalogOf, TimesOutOfOrder) {
   EXPECT_EQ(Must(SelectNewest(catalog, {}))->sequence, 6u);
 }
 
+// Which times fit: all that any few left out would spoil, and none that may be the wrong one.
+TEST(TimeOrder, LeavesOutTheFewest) {
+  const auto fitting = [](std::initializer_list<int> seconds) {
+    std::vector<Timestamp> times;
+    for (const int second : seconds) times.emplace_back(std::chrono::seconds(second));
+    std::string text;
+    for (const bool fits : FindFitting(times)) text += fits ? '+' : '-';
+    return text;
+  };
+  EXPECT_EQ(fitting({}), "");
+  EXPECT_EQ(fitting({5}), "+");
+  EXPECT_EQ(fitting({5, 5, 6}), "+++");
+  EXPECT_EQ(fitting({5, 4}), "--");
+  EXPECT_EQ(fitting({1, 2, 9, 3, 4}), "++-++");
+  EXPECT_EQ(fitting({3, 4, 1, 5, 6}), "++-++");
+  EXPECT_EQ(fitting({1, 20, 21, 22, 2, 3, 4, 5}), "+---++++");
+  EXPECT_EQ(fitting({1, 20, 21, 2, 3, 30}), "+----+");
+}
+
 // Each filter alone, and one that fits nothing.
 TEST_F(CatalogOf, Filters) {
   SaveOptions options = OptionsAt(keys_, "2026-11-22T13:00:00Z");
@@ -218,6 +239,19 @@ TEST_F(CatalogOf, TheNewestIsOfOneKind) {
   EXPECT_THAT(SelectNewest(catalog, {}), Fails(Code::kFailedPrecondition, "--kind"));
   EXPECT_EQ(Must(SelectNewest(catalog, {.kind = Kind::kEtcd}))->sequence, 3u);
   EXPECT_EQ(Must(SelectNewest(catalog, {.kind = Kind::kStream}))->sequence, 4u);
+}
+
+// Whoever makes folders of keys in the target fills no log with them.
+TEST_F(CatalogOf, NamesTheFirstOfManyUnknownWriters) {
+  const Keys reader;
+  for (int i = 0; i < 1000; ++i) {
+    target_.files[FileName::Manifest(fmt::format("{:016X}", i), 1).path()] = "";
+  }
+  const Catalog catalog = Read(target_, reader);
+  EXPECT_THAT(catalog.unknown_writers, SizeIs(1001));
+  const std::string message = Message(SelectNewest(catalog, {}).status());
+  EXPECT_THAT(message, HasSubstr("0000000000000013, ... (1001 in all)"));
+  EXPECT_THAT(message, ::testing::Not(HasSubstr("0000000000000014")));
 }
 
 // Young enough, too old, and from the future, which proves nothing.
@@ -250,6 +284,28 @@ TEST_F(CatalogOf, StateKnowsTheNewest) {
   catalog = Read(target_, keys_);
   ASSERT_THAT(ApplyState(state, catalog), IsOk());
   EXPECT_EQ(AlarmKinds(catalog), Kinds{Alarm::Kind::kFork});
+}
+
+// The head was seen with its signature, which somebody then removed or replaced; the next save passes
+// it over. The bucket shows nothing wrong; the state file does, and its mark stays.
+TEST_F(CatalogOf, StateKnowsASignature) {
+  const testing::ScratchDirectory scratch;
+  const auto before = target_.files;
+  for (const bool removed : {true, false}) {
+    target_.files = before;
+    const std::string state = scratch / (removed ? "removed" : "replaced");
+    Must(ReadCatalogWithState(target_, keys_.trust(), state));
+    Signature(4) = "junk";
+    if (removed) target_.files.erase(SignaturePath(keys_, 4));
+    Must(SaveText(target_, "5", OptionsAt(keys_, "2026-11-22T13:00:00Z")));
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_THAT(Read(target_, keys_).Alarms(), IsEmpty());
+      const Catalog catalog = Must(ReadCatalogWithState(target_, keys_.trust(), state));
+      EXPECT_EQ(AlarmKinds(catalog), Kinds{Alarm::Kind::kSignatureMissing}) << removed;
+    }
+    Signature(4) = before.at(SignaturePath(keys_, 4));
+    EXPECT_THAT(Must(ReadCatalogWithState(target_, keys_.trust(), state)).Alarms(), IsEmpty());
+  }
 }
 
 // A reader that read before a save, and comes to the state behind another that read after it, looks

@@ -1,14 +1,36 @@
 // A directory as a target, on a real filesystem.
 #include "snapshot/directory_target.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <utime.h>
+
+#include <atomic>
+#include <cerrno>
 
 #include "snapshot/bucket_target.h"
 #include "snapshot/new_file.h"
 #include "tests/snapshot/testing.h"
+
+namespace {
+std::atomic<bool> locks_as_nfs = false;
+}  // namespace
+
+// In the place of libc's. NFSv4 gives an exclusive lock only of what is open for writing, and has no
+// other difference that matters here; there is none to mount for a test.
+extern "C" int flock(int fd, int operation) noexcept {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (locks_as_nfs && (operation & LOCK_EX) != 0 && (flags & O_ACCMODE) == O_RDONLY) {
+    errno = EBADF;
+    return -1;
+  }
+  return static_cast<int>(::syscall(SYS_flock, fd, operation));
+}
 
 namespace cryptvol::snapshot {
 namespace {
@@ -37,6 +59,7 @@ mode_t ModeOf(const std::string& path) {
 
 class Directory : public ::testing::Test {
  protected:
+  ~Directory() override { locks_as_nfs = false; }
   size_t FileCount() const {
     size_t count = 0;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(scratch_.path())) {
@@ -56,6 +79,14 @@ TEST_F(Directory, IsNamedByItsPath) {
   EXPECT_EQ(same->name(), target_->name());
 }
 
+// The same for names of targets that are elsewhere by now.
+TEST_F(Directory, IsNamedAsTargetsAre) {
+  EXPECT_EQ(Must(TargetName("file:" + scratch_.path() + "/x/..//")), target_->name());
+  EXPECT_EQ(Must(TargetName("s3://bucket/a/b/")), "s3://bucket/a/b");
+  EXPECT_EQ(Must(TargetName("s3://bucket")), "s3://bucket");
+  EXPECT_THAT(TargetName("/backups"), Fails(Code::kInvalidArgument, "file:"));
+}
+
 // Only a save makes a directory; what is no target is said to be none.
 TEST_F(Directory, IsMadeOnlyWhenAsked) {
   EXPECT_THAT(OpenTarget("file:" + scratch_ / "new", {}), Fails(Code::kNotFound, "new"));
@@ -64,6 +95,22 @@ TEST_F(Directory, IsMadeOnlyWhenAsked) {
   EXPECT_THAT(OpenTarget("/tmp", {}), Fails(Code::kInvalidArgument, "file:/tmp"));
   EXPECT_THAT(OpenTarget("s3://bucket//x", {}), Fails(Code::kInvalidArgument, "prefix"));
   EXPECT_THAT(OpenTarget("s3://bucket/\x1b", {}), Fails(Code::kInvalidArgument, "prefix"));
+}
+
+// Parts that S3 does not take, or too many of them for what is known to come, are refused before
+// anything is sent. There is no server here.
+TEST(BucketWithoutServer, RefusesPartsThatCannotBe) {
+  const auto open = [](uint64_t part_bytes) {
+    return OpenTarget("s3://bucket/x", {.environment = [](const std::string&) { return ""; },
+                                        .part_bytes = part_bytes});
+  };
+  for (const uint64_t bytes : {uint64_t{1}, uint64_t{5 << 20} - 1, uint64_t{100} << 30}) {
+    EXPECT_THAT(open(bytes), Fails(Code::kInvalidArgument, "5 MiB to 5 GiB")) << bytes;
+  }
+  const auto target = Must(open(5 << 20));
+  const uint64_t most = uint64_t{5 << 20} * 10'000;
+  EXPECT_THAT(target->NewPayload(kPayload, most), IsOk());
+  EXPECT_THAT(target->NewPayload(kPayload, most + 1), Fails(Code::kInvalidArgument, "10000"));
 }
 
 // Small files: created once, with mode 0600, read within a bound.
@@ -154,6 +201,26 @@ TEST_F(Directory, ReplacesOnlyWhatWasRead) {
   EXPECT_EQ(ReadFile(scratch_ / kPayload.path()), "bbbbrest");
 }
 
+// Where a lock wants a descriptor that can write, as on NFS: the header is replaced, and of two that
+// read the same file only one does it, nor does one while another holds the lock.
+TEST_F(Directory, ReplacesHeadersOnNfs) {
+  locks_as_nfs = true;
+  const std::string path = scratch_ / kPayload.path();
+  WriteFile(path, "aaaarest");
+  const auto one = Must(target_->OpenPayload(kPayload));
+  const auto two = Must(target_->OpenPayload(kPayload));
+  {
+    const UniqueFd other(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    ASSERT_EQ(::flock(other.get(), LOCK_EX), 0);
+    EXPECT_THAT(target_->ReplaceHeader(kPayload, {.bytes = "bbbb", .old_bytes = 4}, *one),
+                Fails(Code::kFailedPrecondition, "another process"));
+  }
+  EXPECT_THAT(target_->ReplaceHeader(kPayload, {.bytes = "bbbb", .old_bytes = 4}, *one), IsOk());
+  EXPECT_THAT(target_->ReplaceHeader(kPayload, {.bytes = "cccc", .old_bytes = 4}, *two),
+              Fails(Code::kFailedPrecondition, "replaced since"));
+  EXPECT_EQ(ReadFile(path), "bbbbrest");
+}
+
 // Hidden files that a crash left go when they are old enough.
 TEST_F(Directory, RemovesWhatCrashesLeft) {
   const std::string path = scratch_ / (std::string(kHiddenPrefix) + "0011223344556677");
@@ -168,12 +235,26 @@ TEST_F(Directory, RemovesWhatCrashesLeft) {
   EXPECT_EQ(FileCount(), 1u);
 }
 
+// The forms that servers use for the time of a file, and what is none: that is not taken for old.
+TEST(StoreTimeTest, KnowsWhatIsNoTime) {
+  const Timestamp unknown = testing::At("2030-01-01T00:00:00Z");
+  for (const char* text : {"2026-11-22T09:30:00.123Z", "2026-11-22T09:30:00Z",
+                           "2026-11-22T09:30:00+00:00", "2026-11-22T09:30:00.123+00:00"}) {
+    EXPECT_EQ(StoreTime(text, unknown), testing::At("2026-11-22T09:30:00Z")) << text;
+  }
+  for (const char* text : {"", "Z", "yesterday", "2026-11-22", "2026-11-22T09:30:00",
+                           "2026-11-22T09:30:00+01:00", "Sun, 22 Nov 2026 09:30:00 GMT"}) {
+    EXPECT_EQ(StoreTime(text, unknown), unknown) << text;
+  }
+}
+
 // What a server refuses, for whatever reason, is neither a wrong key of the backup, nor wrong usage,
 // nor tampering; what it does not have is told as that.
 TEST(TargetStatusTest, KeepsAServersRefusalsApart) {
   EXPECT_THAT(TargetStatus(absl::UnauthenticatedError("x")), Fails(Code::kPermissionDenied, "x"));
   EXPECT_THAT(TargetStatus(absl::InvalidArgumentError("x")), Fails(Code::kUnavailable, "x"));
   EXPECT_THAT(TargetStatus(absl::FailedPreconditionError("x")), Fails(Code::kUnavailable, "x"));
+  EXPECT_THAT(TargetStatus(absl::DataLossError("x")), Fails(Code::kUnavailable, "x"));
   EXPECT_THAT(TargetStatus(absl::NotFoundError("x")), Fails(Code::kNotFound, "x"));
   EXPECT_THAT(TargetStatus(absl::OkStatus()), IsOk());
 }

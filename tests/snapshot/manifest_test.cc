@@ -14,6 +14,7 @@ namespace {
 using age::testing::Fails;
 using age::testing::IsOk;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 using Code = absl::StatusCode;
 
@@ -81,6 +82,29 @@ TEST(Manifest, ComesBack) {
     const auto parsed = ParseManifest(TextOf(manifest));
     ASSERT_THAT(parsed, IsOk());
     EXPECT_EQ(*parsed, manifest);
+  }
+}
+
+// The fields that are there in rare cases only.
+TEST(Manifest, ComesBackWithItsRareFields) {
+  Manifest manifest = PruneEntry();
+  EXPECT_THAT(TextOf(manifest), Not(HasSubstr("last_signed")));
+  EXPECT_THAT(TextOf(manifest), Not(HasSubstr("kept")));
+  manifest.previous->was_signed = false;
+  manifest.previous->last_signed = 40;
+  std::get<PruneRecord>(manifest.record).kept = {{2, std::string(64, 'e')},
+                                                 {5, std::string(64, 'f')}};
+  const std::string text = TextOf(manifest);
+  EXPECT_EQ(ParseManifest(text).value(), manifest);
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+           {"\"signed\": false", "\"signed\": true"},
+           {"\"last_signed\": 40", "\"last_signed\": 41"},
+           {"\"last_signed\": 40", "\"last_signed\": -1"},
+           {"\"kept\": [", "\"kept\": [2, "},
+           {"\"sequence\": 5", "\"sequence\": 2"},
+           {"\"sequence\": 5", "\"sequence\": 42"},
+           {std::string(64, 'e'), std::string(63, 'e')}}) {
+    EXPECT_THAT(ParseManifest(Replaced(text, from, to)), Fails(Code::kInvalidArgument, "")) << to;
   }
 }
 

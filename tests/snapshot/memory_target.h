@@ -20,12 +20,15 @@ namespace cryptvol::snapshot::testing {
 // come: "payload", "manifest", "signature", "header", "remove".
 class MemoryTarget : public Target {
  public:
-  enum class Fault { kNone, kRefused, kAnswerLost };
+  enum class Fault { kNone, kRefused, kAnswerLost, kDoneTwice };
 
-  // Asked at each step; a lost answer comes after the step was done.
+  // Asked at each step; a lost answer comes after the step was done, and one that was done twice, as
+  // by a client that tries again after it, has the second one's.
   std::function<Fault(const std::string& step)> fault;
   // Called before each step, to let something else happen first.
   std::function<void(const std::string& step)> before;
+  // The same when it was done.
+  std::function<void(const std::string& step)> after;
 
   // Called when a listing was made, and before it is looked at.
   std::function<void()> listed;
@@ -162,7 +165,9 @@ class MemoryTarget : public Target {
     if (before) before(step);
     const Fault what = fault ? fault(step) : Fault::kNone;
     if (what == Fault::kRefused) return absl::UnavailableError("fault at " + step);
+    if (what == Fault::kDoneTwice) static_cast<void>(act());
     const absl::Status status = act();
+    if (after) after(step);
     if (what == Fault::kAnswerLost && status.ok()) {
       return absl::UnavailableError("lost answer at " + step);
     }

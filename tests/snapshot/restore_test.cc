@@ -33,6 +33,40 @@ using testing::TextSink;
 constexpr size_t kHeader = 16384;
 constexpr size_t kChunk = 65536 + 16;
 
+// Shows what `store` has, but to the first reading from the nonce to the end what is in `once`.
+class TwoFacedTarget : public MemoryTarget {
+ public:
+  TwoFacedTarget(MemoryTarget& store, std::string once, int& whole_readings)
+      : store_(store), once_(std::move(once)), whole_readings_(whole_readings) {}
+  absl::StatusOr<std::unique_ptr<RangeSource>> OpenPayload(const FileName& name) override {
+    CV_ASSIGN_OR_RETURN(auto file, store_.OpenPayload(name));
+    return std::make_unique<TwoFacedFile>(std::move(file), *this);
+  }
+
+ private:
+  class TwoFacedFile : public RangeSource {
+   public:
+    TwoFacedFile(std::unique_ptr<RangeSource> file, TwoFacedTarget& target)
+        : file_(std::move(file)), target_(target) {}
+    uint64_t size() const override { return file_->size(); }
+    absl::Status ReadAt(uint64_t offset, std::span<uint8_t> buffer) override {
+      const bool whole = offset > 0 && offset < kHeader && offset + buffer.size() == size();
+      if (!whole || ++target_.whole_readings_ > 1) return file_->ReadAt(offset, buffer);
+      std::copy_n(target_.once_.begin() + static_cast<ptrdiff_t>(offset), buffer.size(),
+                  buffer.begin());
+      return absl::OkStatus();
+    }
+
+   private:
+    const std::unique_ptr<RangeSource> file_;
+    TwoFacedTarget& target_;
+  };
+
+  MemoryTarget& store_;
+  const std::string once_;
+  int& whole_readings_;
+};
+
 class Restore : public ::testing::TestWithParam<Compression> {
  protected:
   Restore() {
@@ -62,6 +96,17 @@ class Restore : public ::testing::TestWithParam<Compression> {
     return Must(age::MakeHeader(
         file_key, keys_.recipients,
         {.metadata = std::vector<uint8_t>(metadata.begin(), metadata.end()), .pad = true}));
+  }
+  // A payload of the manifest's size, under this nonce and a file key of its own.
+  std::string ForgePayload(const std::string& nonce) const {
+    const SecretBytes file_key = Must(age::NewFileKey());
+    age::Nonce bytes;
+    std::ranges::copy(nonce, bytes.begin());
+    const SecretBytes key = Must(age::DerivePayloadKey(file_key, bytes));
+    testing::TextSource content(Noise(saved_.manifest.backup()->plaintext_size));
+    TextSink sealed;
+    EXPECT_THAT(age::EncryptPayload(key, content, sealed, 1), IsOk());
+    return ForgeHeader(file_key) + nonce + sealed.text;
   }
   bool AnyFile() const { return !std::filesystem::is_empty(scratch_.path()); }
 
@@ -169,15 +214,8 @@ TEST_P(Restore, RefusesASwappedPayload) {
 // A payload of the same size under a new file key and the copied metadata, which needs no more than
 // the public recipients: not a byte of it comes out, and a look at its ends says what it left out.
 TEST_P(Restore, PutsOutNothingOfAForgedPayload) {
-  const SecretBytes file_key = Must(age::NewFileKey());
   const age::Nonce nonce = Must(age::NewNonce());
-  std::string forged = ForgeHeader(file_key);
-  forged.append(nonce.begin(), nonce.end());
-  testing::TextSource content(Noise(saved_.manifest.backup()->plaintext_size));
-  TextSink sealed;
-  ASSERT_THAT(age::EncryptPayload(Must(age::DerivePayloadKey(file_key, nonce)), content, sealed, 1),
-              IsOk());
-  payload() = forged + sealed.text;
+  payload() = ForgePayload({nonce.begin(), nonce.end()});
   TextSink sink;
   EXPECT_THAT(LoadBackup(target_, entry(), sink, {.identities = &keys_.identities}),
               Fails(Code::kDataLoss, "SHA-256"));
@@ -188,17 +226,34 @@ TEST_P(Restore, PutsOutNothingOfAForgedPayload) {
   EXPECT_FALSE(quick->digest_checked);
 }
 
-// An edited header: metadata of another cluster, or a damaged stanza.
+// A store that shows the true nonce and chunks once, while the digest is taken, and its own before
+// and afterwards, under a header of its own: not a byte comes out.
+TEST_P(Restore, IsNotDeceivedByAStoreThatShowsTwoPayloads) {
+  const std::string good = payload();
+  payload() = ForgePayload(good.substr(kHeader - sizeof(age::Nonce), sizeof(age::Nonce)));
+  int whole_readings = 0;
+  TwoFacedTarget store(target_, good, whole_readings);
+  TextSink sink;
+  EXPECT_THAT(LoadBackup(store, entry(), sink, {.identities = &keys_.identities}),
+              Fails(Code::kDataLoss, saved_.manifest.backup()->object));
+  EXPECT_EQ(sink.text, "");
+  EXPECT_EQ(whole_readings, 1);
+}
+
+// A header that is damaged, in a stanza, the metadata, the padding, its last line, or the first: it
+// looks as a wrong key does, since nobody can tell the two apart, and as `decrypt` has it.
 TEST_P(Restore, RefusesAnEditedHeader) {
   const std::string good = payload();
-  const size_t stanza = good.find("-> X25519 ") + 60;  // in the body
-  payload()[stanza + 20] = good[stanza + 20] == 'A' ? 'B' : 'A';
-  EXPECT_FALSE(ToFile().ok());
-  EXPECT_FALSE(AnyFile());
-  payload() = good;
-  payload()[good.find("-> cryptsnap-padding") + 25] = '1';
-  EXPECT_THAT(ToFile(), Fails(Code::kDataLoss, "header"));
-  EXPECT_FALSE(AnyFile());
+  const auto body_of = [&](const char* stanza) { return good.find('\n', good.find(stanza)) + 21; };
+  for (const size_t at : {size_t{3}, body_of("-> X25519 "), body_of("-> cryptsnap-metadata"),
+                          good.find("-> cryptsnap-metadata") + 8,
+                          good.find("-> cryptsnap-padding") + 25, good.find("\n--- ") + 10}) {
+    payload() = good;
+    payload()[at] = good[at] == 'B' ? 'C' : 'B';
+    EXPECT_THAT(ToFile(), Fails(Code::kUnauthenticated, "header")) << at;
+    EXPECT_THAT(Verify(VerifyDepth::kFull, &keys_.identities), Fails(Code::kUnauthenticated, ""));
+    EXPECT_FALSE(AnyFile()) << at;
+  }
 }
 
 // A sink that fails, such as a full disk: its error.

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "snapshot/save.h"
 #include "tests/snapshot/memory_target.h"
 #include "tests/snapshot/testing.h"
@@ -67,6 +69,21 @@ TEST_F(SaveFaults, KeepWhatMayBeSigned) {
   EXPECT_EQ(Must(LoadText(target_, keys_)), "text");
 }
 
+// A directory whose name no manifest can hold is refused before a byte of the payload is read.
+TEST_F(SaveFaults, RefuseATargetThatNoManifestCanName) {
+  const testing::ScratchDirectory scratch;
+  for (const std::string name : {"new\nline", "no \xff UTF-8"}) {
+    const auto target = testing::OpenDirectory(scratch / name);
+    testing::TextSource source("text");
+    EXPECT_THAT(SaveStream(*target, source, OptionsOf(keys_)),
+                Fails(Code::kInvalidArgument, "no manifest can hold"));
+    EXPECT_EQ(source.rest(), "text");
+    EXPECT_TRUE(std::filesystem::is_empty(scratch / name));
+  }
+  const auto good = testing::OpenDirectory(scratch / "Gr\xc3\xbc\xc3\x9f\x65");
+  EXPECT_THAT(SaveText(*good, "text", OptionsOf(keys_)), IsOk());
+}
+
 // A save that fails at its manifest takes its payload back.
 TEST_F(SaveFaults, RemoveThePayload) {
   target_.fault = [](const std::string& at) {
@@ -114,6 +131,47 @@ TEST_F(SaveFaults, AreDatedInTheOrderOfTheirSequences) {
     EXPECT_THAT(catalog_.Alarms(), IsEmpty());
     target_.files.clear();
   }
+}
+
+// A signature that was written, and written again since the first answer was lost, is there.
+TEST_F(SaveFaults, KnowTheirOwnSignature) {
+  target_.fault = [](const std::string& at) {
+    return at == "signature" ? Fault::kDoneTwice : Fault::kNone;
+  };
+  const SaveResult saved = Must(SaveText(target_, "text", OptionsOf(keys_)));
+  EXPECT_EQ(saved.manifest.sequence, 1u);
+  EXPECT_THAT(saved.warnings, SizeIs(1));
+  EXPECT_EQ(Must(LoadText(target_, keys_)), "text");
+  EXPECT_THAT(target_.files, SizeIs(3));
+}
+
+// A stranger's signature in the next place, which has no manifest yet, uses up that place; the
+// payload is sent once, and the backup counts.
+TEST_F(SaveFaults, PassAPlantedSignatureOver) {
+  Must(SaveText(target_, "1", OptionsOf(keys_)));
+  target_.files[testing::SignaturePath(keys_, 2)] = "planted";
+  int payloads = 0;
+  target_.before = [&](const std::string& step) { payloads += step == "payload" ? 1 : 0; };
+  const SaveResult saved = Must(SaveText(target_, "2", OptionsOf(keys_)));
+  EXPECT_EQ(saved.manifest.sequence, 3u);
+  EXPECT_FALSE(saved.manifest.previous->was_signed);
+  EXPECT_EQ(payloads, 1);
+  EXPECT_EQ(Must(LoadText(target_, keys_)), "2");
+  EXPECT_THAT(GoodBackups(), SizeIs(2));
+  EXPECT_THAT(catalog_.Alarms(), IsEmpty());
+}
+
+// Where every place is taken it ends, and takes its payload back: nothing of it was signed.
+TEST_F(SaveFaults, EndAmongPlantedSignatures) {
+  target_.before = [&](const std::string& step) {
+    if (step != "signature") return;
+    size_t manifests = 0;
+    for (const auto& [path, content] : target_.files) manifests += path.ends_with(".manifest");
+    target_.files[testing::SignaturePath(keys_, manifests)] = "planted";
+  };
+  EXPECT_THAT(SaveText(target_, "text", OptionsOf(keys_)),
+              Fails(Code::kFailedPrecondition, "not this key's"));
+  for (const auto& [path, content] : target_.files) EXPECT_FALSE(path.ends_with(".age")) << path;
 }
 
 // What a stranger puts far behind the chain's end does not use up its sequences.
