@@ -290,13 +290,13 @@ class MetadataReader {
     if (kdf == nullptr || !FindString(*kdf, "salt")) return Problem("{}: it has no KDF", what);
     slot.kdf = FindString(*kdf, "type").value_or("");
     if (slot.kdf == "pbkdf2") {
-      slot.kdf_iterations = FindNumber(*kdf, "iterations").value_or(0);
+      slot.kdf_iterations = FindWideNumber(*kdf, "iterations").value_or(0);
       CheckHash(what, FindString(*kdf, "hash").value_or(""), problems_);
       CheckPbkdf2(what, slot.kdf_iterations, kMinKeyslotIterations, limits_, problems_);
     } else if (slot.kdf == "argon2i" || slot.kdf == "argon2id") {
-      slot.kdf_iterations = FindNumber(*kdf, "time").value_or(0);
-      slot.kdf_memory_kib = FindNumber(*kdf, "memory").value_or(0);
-      slot.kdf_lanes = FindNumber(*kdf, "cpus").value_or(0);
+      slot.kdf_iterations = FindWideNumber(*kdf, "time").value_or(0);
+      slot.kdf_memory_kib = FindWideNumber(*kdf, "memory").value_or(0);
+      slot.kdf_lanes = FindWideNumber(*kdf, "cpus").value_or(0);
       CheckArgon2(what, slot, limits_, problems_);
     } else {
       Problem("{}: its KDF is {}", what, Quoted(slot.kdf));

@@ -99,11 +99,15 @@ std::optional<std::string> FindString(const Json& value, const char* name) {
 }
 
 std::optional<uint32_t> FindNumber(const Json& value, const char* name) {
+  const std::optional<uint64_t> number = FindWideNumber(value, name);
+  if (!number || *number > std::numeric_limits<uint32_t>::max()) return std::nullopt;
+  return static_cast<uint32_t>(*number);
+}
+
+std::optional<uint64_t> FindWideNumber(const Json& value, const char* name) {
   const Json* found = Find(value, name);
   if (found == nullptr || !found->is_number_unsigned()) return std::nullopt;
-  const auto number = found->get<uint64_t>();
-  if (number > std::numeric_limits<uint32_t>::max()) return std::nullopt;
-  return static_cast<uint32_t>(number);
+  return found->get<uint64_t>();
 }
 
 std::optional<uint64_t> FindDecimal(const Json& value, const char* name) {

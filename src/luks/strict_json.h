@@ -30,6 +30,8 @@ const Json* FindArray(const Json& value, const char* name);
 std::optional<std::string> FindString(const Json& value, const char* name);
 // A JSON number without sign and fraction, of 32 bits: wider ones are cut by libcryptsetup.
 std::optional<uint32_t> FindNumber(const Json& value, const char* name);
+// The same of 64 bits, for what has an upper limit here, so that the refusal can say what there is.
+std::optional<uint64_t> FindWideNumber(const Json& value, const char* name);
 // A string of decimal digits, as LUKS2 writes 64-bit numbers.
 std::optional<uint64_t> FindDecimal(const Json& value, const char* name);
 

@@ -43,6 +43,13 @@ absl::Status CheckKind(const Json& json) {
                          kTokenVersion);
 }
 
+// Some filesystems have none (tune2fs -U clear); one that is still to be made always has.
+bool FitsFilesystem(const VolumeToken& token) {
+  if (IsUuid(token.filesystem_uuid)) return !token.filesystem.empty();
+  const bool may_have_none = token.filesystem.empty() || token.state == VolumeState::kReady;
+  return token.filesystem_uuid.empty() && may_have_none;
+}
+
 absl::Status CheckFields(const VolumeToken& token) {
   if (!IsIdentifier(token.volume_id)) {
     return InvalidArgument("its volume id {} is none", Quoted(token.volume_id));
@@ -50,8 +57,7 @@ absl::Status CheckFields(const VolumeToken& token) {
   if (std::ranges::find(kFilesystems, token.filesystem) == kFilesystems.end()) {
     return InvalidArgument("its filesystem {} is unknown", Quoted(token.filesystem));
   }
-  const bool block = token.filesystem.empty();
-  if (block ? !token.filesystem_uuid.empty() : !IsUuid(token.filesystem_uuid)) {
+  if (!FitsFilesystem(token)) {
     return InvalidArgument("its filesystem is {}, with UUID {}", Quoted(token.filesystem),
                            Quoted(token.filesystem_uuid));
   }
@@ -108,6 +114,10 @@ absl::StatusOr<VolumeToken> ParseToken(std::string_view json) {
   absl::StatusOr<VolumeToken> token = Parse(json);
   if (!token.ok()) return Annotate(token.status(), "read a cryptvol token");
   return token;
+}
+
+absl::Status CheckReadable(const VolumeToken& token) {
+  return Annotate(Parse(SerializeToken(token)).status(), "write a cryptvol token");
 }
 
 absl::StatusOr<std::optional<FoundToken>> FindToken(const Header& header) {

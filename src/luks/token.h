@@ -20,9 +20,10 @@ inline constexpr std::string_view kTokenType = "cryptvol";
 enum class VolumeState { kFormatting, kReady };
 
 struct VolumeToken {
-  std::string volume_id;        // 1 to 256 bytes
-  std::string filesystem;       // "ext4", "xfs", "btrfs"; empty for a block volume
-  std::string filesystem_uuid;  // planned before mkfs; empty for a block volume
+  std::string volume_id;   // 1 to 256 bytes
+  std::string filesystem;  // "ext4", "xfs", "btrfs"; empty for a block volume
+  std::string
+      filesystem_uuid;  // planned before mkfs; empty for a block volume, and where there is none
   VolumeState state = VolumeState::kFormatting;
   std::string key_id;  // the user's CRYPTO_KEY_ID; may be empty
 };
@@ -31,6 +32,9 @@ std::string SerializeToken(const VolumeToken& token);
 
 // INVALID_ARGUMENT for what is not such a token, is too long, or has the wrong types.
 absl::StatusOr<VolumeToken> ParseToken(std::string_view json);
+
+// INVALID_ARGUMENT for one that ParseToken would refuse: a header that has it is of no more use.
+absl::Status CheckReadable(const VolumeToken& token);
 
 struct FoundToken {
   int id = 0;
