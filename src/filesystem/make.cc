@@ -1,14 +1,8 @@
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <string_view>
 
 #include "base/status.h"
-#include "base/unique_fd.h"
 #include "filesystem/make_options.h"
-#include "filesystem/probe.h"
 #include "filesystem/tools.h"
 
 namespace cryptvol::filesystem {
@@ -59,18 +53,6 @@ std::vector<std::string> ArgumentsFor(const MakeRequest& request,
   return arguments.Finish(request);
 }
 
-absl::Status CheckSize(const MakeRequest& request) {
-  CV_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(request.device, O_RDONLY));
-  const off_t size = ::lseek(fd.get(), 0, SEEK_END);
-  if (size < 0) return ErrnoStatus(errno, "find the size of " + request.device);
-  const uint64_t minimum = MinimumBytes(request.type);
-  if (static_cast<uint64_t>(size) >= minimum) return absl::OkStatus();
-  return MakeStatus(absl::StatusCode::kOutOfRange,
-                    "make the {} filesystem on {}: the device has {} bytes, {} needs at least {}; "
-                    "ask for a larger volume",
-                    request.type, request.device, size, request.type, minimum);
-}
-
 absl::Status Failed(const MakeRequest& request, CommandResult result) {
   // mkfs.xfs explains all of its options after the line that matters.
   result.err = result.err.substr(0, result.err.find("Usage:"));
@@ -87,25 +69,16 @@ absl::Status Failed(const MakeRequest& request, CommandResult result) {
   return Internal("{}: mkfs.{} failed ({})", what, request.type, complaint);
 }
 
-absl::Status Sync(const std::string& device) {
-  CV_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(device, O_RDONLY));
-  if (::fsync(fd.get()) == 0) return absl::OkStatus();
-  return MakeStatus(absl::StatusCode::kDataLoss, "sync {} after mkfs: the device fails ({})",
-                    device, ErrnoName(errno));
-}
-
-// Options such as "-O none" make another type of filesystem, which no later stage would accept.
-absl::Status CheckResult(const MakeRequest& request) {
-  CV_ASSIGN_OR_RETURN(const FilesystemReport report, Probe(request.device));
-  if (report.type == request.type && report.uuid == request.uuid) return absl::OkStatus();
-  return InvalidArgument(
-      "make the {} filesystem on {}: the options \"{}\" gave {} instead; correct mkfsOptions",
-      request.type, request.device, fmt::join(request.user_options, " "),
-      report.type.empty() ? report.found
-                          : fmt::format("{} with UUID {}", report.type, report.uuid));
-}
-
 }  // namespace
+
+absl::Status CheckSize(const std::string& type, const std::string& device, uint64_t device_bytes) {
+  const uint64_t minimum = MinimumBytes(type);
+  if (device_bytes >= minimum) return absl::OkStatus();
+  return MakeStatus(absl::StatusCode::kOutOfRange,
+                    "make the {} filesystem on {}: the device has {} bytes, {} needs at least {}; "
+                    "ask for a larger volume",
+                    type, device, device_bytes, type, minimum);
+}
 
 absl::Status CheckInstalled(const std::string& type) {
   const std::string program = "mkfs." + type;
@@ -121,14 +94,20 @@ absl::Status Make(const MakeRequest& request, Deadline deadline) {
   CV_ASSIGN_OR_RETURN(std::vector<std::string> names,
                       ParseMakeOptions(request.type, request.user_options));
   CV_RETURN_IF_ERROR(CheckInstalled(request.type));
-  CV_RETURN_IF_ERROR(CheckSize(request));
   const Command mkfs = {.program = "mkfs." + request.type,
                         .args = ArgumentsFor(request, std::move(names)),
                         .inherit = request.inherit};
   CV_ASSIGN_OR_RETURN(CommandResult result, RunCommand(mkfs, deadline));
-  if (!result.ok()) return Failed(request, std::move(result));
-  CV_RETURN_IF_ERROR(Sync(request.device));
-  return CheckResult(request);
+  return result.ok() ? absl::OkStatus() : Failed(request, std::move(result));
+}
+
+absl::Status CheckMade(const MakeRequest& request, const FilesystemReport& report) {
+  if (report.type == request.type && report.uuid == request.uuid) return absl::OkStatus();
+  return InvalidArgument(
+      "make the {} filesystem on {}: the options \"{}\" gave {} instead; correct mkfsOptions",
+      request.type, request.device, fmt::join(request.user_options, " "),
+      report.type.empty() ? report.found
+                          : fmt::format("{} with UUID {}", report.type, report.uuid));
 }
 
 }  // namespace cryptvol::filesystem

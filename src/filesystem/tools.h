@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "base/deadline.h"
 #include "base/subprocess.h"
+#include "filesystem/report.h"
 
 namespace cryptvol::filesystem {
 
@@ -36,13 +37,20 @@ struct MakeRequest {
 absl::Status CheckMakeOptions(const std::string& type,
                               const std::vector<std::string>& user_options);
 
-// Makes the filesystem with 4096-byte blocks, durable when it returns. The caller has made sure
-// that nothing is lost by it.
+// OUT_OF_RANGE when a device of that size is too small for it.
+absl::Status CheckSize(const std::string& type, const std::string& device, uint64_t device_bytes);
+
+// Makes the filesystem with 4096-byte blocks. The caller has made sure that nothing is lost by it, and
+// that it is large enough; afterwards it flushes the device, and looks at it with CheckMade: this does
+// not touch the device, only mkfs does, which can be killed.
 //  FAILED_PRECONDITION  as CheckInstalled
-//  OUT_OF_RANGE         the device is too small for it
-//  INVALID_ARGUMENT     mkfs refused the user's options: with what it said; or they gave another
-//  type DATA_LOSS            the device fails
+//  INVALID_ARGUMENT     mkfs refused the user's options: with what it said
+//  DATA_LOSS            the device fails
 absl::Status Make(const MakeRequest& request, Deadline deadline);
+
+// INVALID_ARGUMENT when the user's options gave another type than was asked for ("-O none" does),
+// which no later stage would accept.
+absl::Status CheckMade(const MakeRequest& request, const FilesystemReport& report);
 
 enum class CheckOutcome {
   kClean,      // or repaired completely

@@ -78,4 +78,12 @@ absl::Status CheckNotPublished(const std::vector<mount::MountEntry>& table,
                             absl::StrJoin(targets, ", "));
 }
 
+absl::Status CheckNotPublished(const std::vector<mount::MountEntry>& table, block::Backend& backend,
+                               const std::string& volume_id) {
+  CV_ASSIGN_OR_RETURN(const auto device, backend.AttachedDevice(volume_id));
+  if (!device.has_value()) return absl::OkStatus();
+  CV_ASSIGN_OR_RETURN(const block::DeviceNumber number, NumberOfNode(*device));
+  return CheckNotPublished(table, number);
+}
+
 }  // namespace cryptvol::volume

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "block/backend.h"
 #include "block/device_report.h"
 #include "mount/mount_table.h"
 
@@ -27,6 +28,10 @@ std::string UsersOfMount(const mount::MountEntry& entry);
 // FAILED_PRECONDITION, naming the paths, when there are such binds.
 absl::Status CheckNotPublished(const std::vector<mount::MountEntry>& table,
                                block::DeviceNumber number);
+
+// As above, of the device that the backend has attached for the volume, if any.
+absl::Status CheckNotPublished(const std::vector<mount::MountEntry>& table, block::Backend& backend,
+                               const std::string& volume_id);
 
 }  // namespace cryptvol::volume
 

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "luks/foreign_text.h"
 #include "luks/layout.h"
 
 namespace cryptvol::volume {
@@ -120,8 +121,9 @@ absl::StatusOr<DeviceAction> DecideDevice(const std::string& volume_id,
 absl::Status CheckToken(const std::string& volume_id, const std::string& adopt_volume_id,
                         const HeaderSummary& header) {
   if (!header.token.has_value()) return absl::OkStatus();
-  const std::string& owner = header.token->token.volume_id;
-  if (owner == volume_id || owner == adopt_volume_id) return absl::OkStatus();
+  if (header.token->token.volume_id == volume_id) return absl::OkStatus();
+  if (header.token->token.volume_id == adopt_volume_id) return absl::OkStatus();
+  const std::string owner = luks::Printable(header.token->token.volume_id);
   return FailedPrecondition(
       "the device says in its header that it is volume {} (LUKS {}), not this one; nothing was "
       "changed. If it is meant, set the volume attribute adoptVolumeId: \"{}\" in the "
@@ -201,7 +203,14 @@ absl::StatusOr<FilesystemAction> DecideFilesystem(const FilesystemFacts& facts) 
   const std::string planned = PlannedUuid(facts);
   const bool ours = !planned.empty() && report.uuid == planned;
   if (report.incomplete) {
-    if (ours || Unfinished(facts)) return FilesystemAction::kMake;
+    const bool unfinished = ours || Unfinished(facts);
+    if (unfinished && facts.read_only) {
+      return FailedPrecondition(
+          "the volume's filesystem ({}) was never finished, and it is staged read-only; stage it "
+          "read-write once",
+          report.type);
+    }
+    if (unfinished) return FilesystemAction::kMake;
     return MakeStatus(
         absl::StatusCode::kDataLoss,
         "the volume holds an {} filesystem that was never finished, and not by us; nothing was "

@@ -39,6 +39,7 @@ struct HeaderSummary {
   int version = 0;
   std::string uuid;
   std::vector<int> keyslots;      // those that an opener tries
+  std::vector<int> ignored;       // the others: they open when asked for by number
   uint64_t kdf_memory_bytes = 0;  // that one attempt to unlock takes, at most
   uint64_t data_offset = 0;       // bytes
   bool damaged_copy = false;      // one of the two copies; repaired once a key has opened the other
@@ -195,6 +196,9 @@ class FilesystemOperations {
   virtual absl::Status Sync(const std::string& device, Deadline deadline) = 0;
   virtual absl::Status Mount(const mount::MountRequest& request, Deadline deadline) = 0;
   virtual absl::Status Bind(const mount::BindRequest& request, Deadline deadline) = 0;
+  // filesystem/write_back.h, before the last unmount of a filesystem.
+  virtual absl::StatusOr<bool> WriteBack(const std::string& mount_point, const std::string& device,
+                                         Deadline deadline) = 0;
   virtual absl::Status Unmount(const std::string& target, Deadline deadline) = 0;
   virtual absl::StatusOr<filesystem::Usage> GetUsage(const std::string& path,
                                                      Deadline deadline) = 0;

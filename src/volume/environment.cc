@@ -26,14 +26,22 @@ absl::StatusOr<bool> FilesystemTools::IsWhole(const std::string& type, const std
   return filesystem::IsWhole(type, device, inherit, deadline);
 }
 
+namespace {
+constexpr char kMappingPrefix[] = "cryptvol-";
+}  // namespace
+
 std::string MappingName(const std::string& driver_name, const std::string& volume_id) {
   const std::string text = driver_name + '\0' + volume_id;
-  return "cryptvol-" + Hex(Sha256(text)).substr(0, 32);
+  return kMappingPrefix + Hex(Sha256(text)).substr(0, 32);
 }
 
 std::string TrialMappingName(const std::string& mapping_name) { return mapping_name + "-restore"; }
 
 std::string MappingPath(const std::string& mapping_name) { return "/dev/mapper/" + mapping_name; }
+
+bool IsMappingPath(std::string_view device) {
+  return device.starts_with(MappingPath(kMappingPrefix));
+}
 
 absl::StatusOr<std::string> NewUuid() {
   CV_ASSIGN_OR_RETURN(std::string uuid, ReadSmallFile("/proc/sys/kernel/random/uuid", 64));

@@ -72,6 +72,8 @@ struct Environment {
   StepLimits limits;
   HeaderEscrow escrow;
   std::function<absl::StatusOr<std::vector<mount::MountEntry>>()> read_mount_table;
+  // Nobody waits for it, and it has a volume's lock: what is not free soon is tried again later.
+  bool in_background = false;
   InspectionGate* inspections = nullptr;  // null: as many at once as come
   // Of what is done without a volume's lock; copies of this share it.
   std::shared_ptr<PlaceGuard> places = std::make_shared<PlaceGuard>();
@@ -82,6 +84,8 @@ struct Environment {
 // collide.
 std::string MappingName(const std::string& driver_name, const std::string& volume_id);
 std::string MappingPath(const std::string& mapping_name);
+// Whether a device is the mapping of a volume, whichever one, and whichever driver's.
+bool IsMappingPath(std::string_view device);
 // Beside it, the one through which a header restore looks at what lies behind the header.
 std::string TrialMappingName(const std::string& mapping_name);
 

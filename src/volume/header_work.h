@@ -9,7 +9,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/secret_bytes.h"
+#include "filesystem/report.h"
 #include "luks/format_parameters.h"
+#include "luks/token.h"
 #include "volume/environment.h"
 #include "volume/storage.h"
 
@@ -44,11 +46,13 @@ class HeaderWork {
 
   // Proves that the saved header belongs to the device (the key opens it, and behind it lies the
   // filesystem that it speaks of, looked at read-only), keeps what is on the device now in `kept`,
-  // and writes it. FAILED_PRECONDITION when the device is in use, or the header is another's.
+  // and writes it. FAILED_PRECONDITION when the device is in use, or the header is another's, or when the
+  // one that is there now is.
   absl::Status RestoreHeader(const std::string& file, const SecretBytes& passphrase,
                              const std::string& kept);
 
-  // Writes this volume's id into the token of a device that names another, or none.
+  // Writes this volume's id into the token of a device that names another volume. A header without a token gets
+  // one, which names the filesystem that the device has; FAILED_PRECONDITION when it is in use then.
   absl::Status Adopt(const SecretBytes& passphrase);
 
  private:
@@ -56,9 +60,18 @@ class HeaderWork {
              std::shared_ptr<OperationLock> lock);
 
   absl::StatusOr<int> Unlock(const SecretBytes& passphrase, const HeaderSummary& header);
+  absl::StatusOr<int> AddKeyslot(const SecretBytes& added,
+                                 const luks::FormatParameters& parameters);
   absl::StatusOr<HeaderSummary> UsableHeader() const;
+  // As above, and refuses one that says that it is another volume's.
+  absl::StatusOr<HeaderSummary> HeaderOfVolume() const;
+  bool NamesAnother(const HeaderSummary& header) const;
+  absl::Status AnotherVolumes(const HeaderSummary& header) const;
+  absl::Status CheckPlaceOfBlockVolume(const HeaderSummary& saved);
   absl::Status CheckThatItBelongs(const HeaderSummary& saved);
-  absl::Status LookBehind(const HeaderSummary& saved);
+  absl::StatusOr<filesystem::FilesystemReport> LookBehind();
+  absl::Status CheckWhatLiesBehind(const HeaderSummary& saved);
+  absl::StatusOr<luks::VolumeToken> FirstToken();
 
   const Environment& env_;
   const std::string volume_id_;

@@ -19,6 +19,7 @@ namespace {
 // What a process group takes differs from one moment to the next: a limit that is just enough now
 // will not be.
 constexpr uint64_t kLimitSlack = uint64_t{16} << 20;
+constexpr std::chrono::milliseconds kLookAgain(100);
 constexpr uint64_t kUnlimited = std::numeric_limits<uint64_t>::max();
 
 uint64_t ToMiB(uint64_t bytes) { return (bytes + (uint64_t{1} << 20) - 1) >> 20; }
@@ -104,8 +105,9 @@ FreeMemory ReadFreeMemory() {
       {}, &FreeMemory::bytes);
 }
 
-KdfBudget::KdfBudget(uint64_t total_bytes, std::function<FreeMemory()> free_memory)
-    : total_(total_bytes), free_memory_(std::move(free_memory)) {}
+KdfBudget::KdfBudget(uint64_t total_bytes, std::function<FreeMemory()> free_memory,
+                     std::unique_ptr<KdfLedger> ledger)
+    : total_(total_bytes), free_memory_(std::move(free_memory)), ledger_(std::move(ledger)) {}
 
 KdfBudget::Grant::Grant(Grant&& other) noexcept
     : budget_(std::exchange(other.budget_, nullptr)), bytes_(other.bytes_) {}
@@ -114,37 +116,66 @@ KdfBudget::Grant::~Grant() {
   if (budget_ != nullptr) budget_->Release(bytes_);
 }
 
-bool KdfBudget::HasRoom(uint64_t bytes) const {
-  return in_use_ == 0 || (bytes <= total_ && in_use_ <= total_ - bytes);
+bool KdfBudget::Take(uint64_t bytes) {
+  if (in_use_ != 0 && (bytes > total_ || in_use_ > total_ - bytes)) return false;
+  if (ledger_ != nullptr && !ledger_->TryRaise(in_use_ + bytes, total_)) return false;
+  in_use_ += bytes;
+  return true;
+}
+
+void KdfBudget::GiveBack(uint64_t bytes) {
+  in_use_ -= bytes;
+  if (ledger_ != nullptr) ledger_->Lower(in_use_);
+}
+
+// In the order of asking. Other processes do not tell when they are done.
+bool KdfBudget::WaitForRoom(std::unique_lock<std::mutex>& lock, uint64_t bytes, Deadline deadline) {
+  const uint64_t ticket = next_ticket_++;
+  queue_.push_back(ticket);
+  const auto is_next = [&] { return queue_.front() == ticket; };
+  bool taken = false;
+  while (!(taken = is_next() && Take(bytes)) && !deadline.expired()) {
+    const bool look_again = ledger_ != nullptr && is_next();
+    const Deadline until =
+        look_again ? Deadline::Earlier(deadline, Deadline::After(kLookAgain)) : deadline;
+    changed_.wait_until(lock, until.time());
+  }
+  std::erase(queue_, ticket);
+  changed_.notify_all();
+  return taken;
 }
 
 absl::StatusOr<KdfBudget::Grant> KdfBudget::Acquire(uint64_t kdf_bytes, Deadline deadline) {
   const uint64_t bytes = kdf_bytes + kWorkerBytes;
   std::unique_lock lock(mutex_);
-  const uint64_t ticket = next_ticket_++;
-  queue_.push_back(ticket);
-  const bool granted = changed_.wait_until(
-      lock, deadline.time(), [&] { return queue_.front() == ticket && HasRoom(bytes); });
-  std::erase(queue_, ticket);
-  changed_.notify_all();
-  if (!granted) {
-    return MakeStatus(
-        absl::StatusCode::kDeadlineExceeded,
-        "other volumes are being unlocked, and the memory for key derivations ({} MiB) was not "
-        "free in time; it is tried again",
-        ToMiB(total_));
-  }
+  if (!WaitForRoom(lock, bytes, deadline)) return NoRoomInTime();
   if (const FreeMemory free = free_memory_(); bytes > total_ && bytes > free.bytes) {
+    GiveBack(bytes);
+    changed_.notify_all();
     return TooLarge(kdf_bytes, bytes, free);
   }
-  in_use_ += bytes;
   most_in_use_ = std::max(most_in_use_, in_use_);
   return Grant(this, bytes);
 }
 
+absl::Status KdfBudget::NoRoomInTime() const {
+  std::string others;
+  if (const uint64_t taken = ledger_ == nullptr ? 0 : ledger_->others(); taken > 0) {
+    others = fmt::format(
+        "; other cryptvol-csi processes on this node have {} MiB of it (fuser -v "
+        "on the file kdf.lock in the state directory names them)",
+        ToMiB(taken));
+  }
+  return MakeStatus(
+      absl::StatusCode::kDeadlineExceeded,
+      "other volumes are being unlocked, and the memory for key derivations ({} MiB) was not free "
+      "in time{}; it is tried again",
+      ToMiB(total_), others);
+}
+
 void KdfBudget::Release(uint64_t bytes) {
   const std::lock_guard lock(mutex_);
-  in_use_ -= bytes;
+  GiveBack(bytes);
   changed_.notify_all();
 }
 

@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 
 #include "absl/status/statusor.h"
 #include "base/deadline.h"
+#include "volume/kdf_ledger.h"
 
 namespace cryptvol::volume {
 
@@ -26,7 +28,10 @@ class KdfBudget {
   // What a worker process takes besides the derivation itself; counted for each grant.
   static constexpr uint64_t kWorkerBytes = uint64_t{8} << 20;
 
-  KdfBudget(uint64_t total_bytes, std::function<FreeMemory()> free_memory);
+  // With a ledger, the total is what all processes that share it may have together; without, this
+  // process's alone.
+  KdfBudget(uint64_t total_bytes, std::function<FreeMemory()> free_memory,
+            std::unique_ptr<KdfLedger> ledger = nullptr);
 
   // A share of the budget, given back when it is destroyed.
   class Grant {
@@ -46,18 +51,23 @@ class KdfBudget {
   // Waits for room. A derivation larger than the whole budget runs when nothing else does, provided
   // that the memory is really there.
   //  RESOURCE_EXHAUSTED  it can never run: the message names the memory limit that it needs
-  //  DEADLINE_EXCEEDED   others were not done in time
+  //  DEADLINE_EXCEEDED   others were not done in time: the message says whether other processes
+  //                      have the room
   absl::StatusOr<Grant> Acquire(uint64_t kdf_bytes, Deadline deadline);
 
   uint64_t in_use() const;
   uint64_t most_in_use() const;  // since the start, for tests and the metric
 
  private:
-  bool HasRoom(uint64_t bytes) const;
+  bool WaitForRoom(std::unique_lock<std::mutex>& lock, uint64_t bytes, Deadline deadline);
+  bool Take(uint64_t bytes);
+  absl::Status NoRoomInTime() const;
+  void GiveBack(uint64_t bytes);
   void Release(uint64_t bytes);
 
   const uint64_t total_;
   const std::function<FreeMemory()> free_memory_;
+  const std::unique_ptr<KdfLedger> ledger_;  // may be null; guarded by mutex_
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<uint64_t> queue_;  // tickets, the oldest first

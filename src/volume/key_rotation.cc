@@ -23,9 +23,7 @@ class Rotation {
   // Gives the volume a keyslot for the current key, and destroys the one that a previous key opened.
   absl::Status Replace(const luks::FormatParameters& parameters, int old_keyslot) {
     kdf_bytes_ = std::max(kdf_bytes_, parameters.kdf_memory_bytes());
-    CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant, Budget(parameters.kdf_memory_bytes()));
-    CV_ASSIGN_OR_RETURN(current_keyslot_, worker_.AddKeyslot(parameters, secret_.current.bytes,
-                                                             After(2 * env_.limits.unlock)));
+    CV_ASSIGN_OR_RETURN(current_keyslot_, Add(parameters));
     CV_RETURN_IF_ERROR(StoreKeyId());
     return Destroy(old_keyslot);
   }
@@ -34,12 +32,7 @@ class Rotation {
   // short.
   absl::Status DestroyOthers() {
     for (const keys::Passphrase& previous : secret_.previous) {
-      if (previous.bytes.Equals(secret_.current.bytes)) continue;
-      CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant, Budget(kdf_bytes_));
-      auto keyslot = worker_.Unlock(previous.bytes, After(env_.limits.unlock));
-      if (keyslot.status().code() == absl::StatusCode::kUnauthenticated) continue;
-      CV_RETURN_IF_ERROR(keyslot);
-      if (*keyslot != current_keyslot_) CV_RETURN_IF_ERROR(Destroy(*keyslot));
+      if (!previous.bytes.Equals(secret_.current.bytes)) CV_RETURN_IF_ERROR(DestroyAllOf(previous));
     }
     return absl::OkStatus();
   }
@@ -61,8 +54,27 @@ class Rotation {
  private:
   Deadline After(std::chrono::milliseconds limit) const { return Deadline::After(limit); }
 
-  absl::StatusOr<KdfBudget::Grant> Budget(uint64_t bytes) {
-    return env_.kdf_budget->Acquire(bytes, After(env_.limits.kdf_queue));
+  absl::StatusOr<KdfBudget::Grant> Budget(uint64_t bytes) { return AcquireKdfMemory(env_, bytes); }
+
+  // Both give the memory back when they return: what follows writes to the device, which may hang.
+  absl::StatusOr<int> Add(const luks::FormatParameters& parameters) {
+    CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant, Budget(parameters.kdf_memory_bytes()));
+    return worker_.AddKeyslot(parameters, secret_.current.bytes, After(2 * env_.limits.unlock));
+  }
+  absl::StatusOr<int> Unlock(const keys::Passphrase& passphrase) {
+    CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant, Budget(kdf_bytes_));
+    return worker_.Unlock(passphrase.bytes, After(env_.limits.unlock));
+  }
+
+  // Somebody may have given the same key a second keyslot: until it opens none.
+  absl::Status DestroyAllOf(const keys::Passphrase& previous) {
+    while (true) {
+      const auto keyslot = Unlock(previous);
+      if (keyslot.status().code() == absl::StatusCode::kUnauthenticated) return absl::OkStatus();
+      CV_RETURN_IF_ERROR(keyslot);
+      if (*keyslot == current_keyslot_) return absl::OkStatus();
+      CV_RETURN_IF_ERROR(Destroy(*keyslot));
+    }
   }
 
   absl::Status Destroy(int keyslot) {
@@ -86,6 +98,14 @@ class Rotation {
   int destroyed_ = 0;
 };
 
+// With one keyslot, there is none that a previous key could open; nor does one open a recovery
+// keyslot.
+bool MayOpenToPrevious(const HeaderSummary& header) {
+  return std::ranges::count_if(header.keyslots, [&](int keyslot) {
+           return !luks::IsRecoveryKeyslot(header.recovery, keyslot);
+         }) > 1;
+}
+
 }  // namespace
 
 absl::StatusOr<RotationResult> RotateKeys(const Environment& environment, DeviceWorker& worker,
@@ -103,24 +123,30 @@ absl::StatusOr<RotationResult> RotateKeys(const Environment& environment, Device
         luks::ResolveFormatParameters(options.format, secret.format, secret.random));
     CV_RETURN_IF_ERROR(rotation.Replace(parameters, unlocked.keyslot));
   }
-  // With one keyslot, there is none that a previous key could open; nor does one open a recovery
-  // keyslot.
-  if (header.keyslots.size() > 1 + header.recovery.size())
-    CV_RETURN_IF_ERROR(rotation.DestroyOthers());
+  if (MayOpenToPrevious(header)) CV_RETURN_IF_ERROR(rotation.DestroyOthers());
   return rotation.changed() ? RotationResult::kRotated : RotationResult::kUnchanged;
 }
 
-absl::StatusOr<RotationResult> RotateStaged(const Environment& environment,
+absl::StatusOr<RotationResult> RotateStaged(const Environment& foreground,
                                             const RotateRequest& request,
                                             std::shared_ptr<OperationLock> lock) {
-  CV_ASSIGN_OR_RETURN(auto storage, environment.storage->Open(request.volume_id, request.options));
-  CV_ASSIGN_OR_RETURN(const bool attached, storage->IsAttached());
-  if (!attached) return FailedPrecondition("the volume is not staged on this node");
-  CV_ASSIGN_OR_RETURN(const std::string device, storage->Attach(/*read_only=*/false));
-  auto worker = environment.workers->New(std::move(lock));
+  Environment environment = foreground;
+  environment.in_background = true;
   const StepLimits& limits = environment.limits;
+  CV_ASSIGN_OR_RETURN(auto storage, environment.storage->Open(request.volume_id, request.options));
+  auto worker = environment.workers->New(std::move(lock));
+  // It may have been unstaged since it was published, and its device be another node's now.
+  CV_ASSIGN_OR_RETURN(
+      const std::optional<MappingReport> mapping,
+      worker->DescribeMapping(MappingName(environment.driver_name, request.volume_id),
+                              Deadline::After(limits.map)));
+  if (!mapping.has_value()) return FailedPrecondition("the volume is not staged on this node");
+  CV_ASSIGN_OR_RETURN(const std::string device, storage->Attach(/*read_only=*/false));
   CV_ASSIGN_OR_RETURN(const Inspection inspection,
                       worker->Inspect(device, Deadline::After(limits.inspect)));
+  if (mapping->backing != inspection.device.number) {
+    return FailedPrecondition("the volume is staged from another device than {}", device);
+  }
   if (!inspection.header.has_value()) {
     return Annotate(inspection.header_error, "its header is not changed");
   }

@@ -81,6 +81,7 @@ absl::StatusOr<bool> Node::IsPublished(PublishRequest& request) {
 absl::StatusOr<RotationResult> Node::RotateKeys(const RotateRequest& request,
                                                 std::shared_ptr<OperationLock> lock) {
   auto result = RotateStaged(env_, request, std::move(lock));
+  if (absl::IsAborted(result.status())) return result;  // it is tried again
   ReportRotation(env_, request.volume_id, result);
   return result;
 }
@@ -96,11 +97,19 @@ absl::StatusOr<filesystem::Usage> Node::GetUsage(StatsRequest request) {
   CV_RETURN_IF_ERROR(visit->Enter(/*at_once=*/1, deadline));
   CV_RETURN_IF_ERROR(Resolve(env_, visit, request.volume_path));
   CV_ASSIGN_OR_RETURN(std::vector<mount::MountEntry> table, env_.read_mount_table());
-  if (mount::FindMount(table, request.volume_path) == nullptr) {
-    return MakeStatus(absl::StatusCode::kNotFound, "the volume is not mounted at {}",
-                      request.volume_path);
+  const mount::MountEntry* const there = mount::FindMount(table, request.volume_path);
+  if (there == nullptr || IsOfAnother(*there, request.volume_id)) {
+    return MakeStatus(absl::StatusCode::kNotFound, "the volume is not mounted at {}{}",
+                      request.volume_path,
+                      there == nullptr ? "" : ": " + there->source + " of another volume is");
   }
   return env_.workers->New(visit)->GetUsage(request.volume_path, deadline);
+}
+
+// The mapping of one. What is not encrypted, and devices bound to files, do not tell whose they are.
+bool Node::IsOfAnother(const mount::MountEntry& entry, const std::string& volume_id) const {
+  return IsMappingPath(entry.source) &&
+         entry.source != MappingPath(MappingName(env_.driver_name, volume_id));
 }
 
 absl::Status Node::Probe() {

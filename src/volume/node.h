@@ -47,13 +47,15 @@ class Node {
   // For one that could not be begun.
   void ReportFailedRotation(const std::string& volume_id, const absl::Status& status) const;
 
-  // NOT_FOUND when the volume is not at that path.
+  // NOT_FOUND when the volume is not at that path, or another one is.
   absl::StatusOr<filesystem::Usage> GetUsage(StatsRequest request);
 
   // Whether this node can map encrypted volumes at all.
   absl::Status Probe();
 
  private:
+  bool IsOfAnother(const mount::MountEntry& entry, const std::string& volume_id) const;
+
   Environment env_;
 };
 

@@ -2,6 +2,7 @@
 #ifndef CRYPTVOL_VOLUME_PROVISIONER_H_
 #define CRYPTVOL_VOLUME_PROVISIONER_H_
 
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,12 +28,14 @@ class Provisioner {
   // RESOURCE_EXHAUSTED when the backend has no room.
   absl::StatusOr<block::VolumeInfo> Create(const CreateRequest& request);
 
-  // Absent is success. FAILED_PRECONDITION while it is staged.
+  // Absent is success, and so is a static volume, which keeps what it has. FAILED_PRECONDITION while
+  // it is staged.
   absl::Status Delete(const std::string& volume_id);
 
   absl::StatusOr<block::VolumeInfo> Get(const std::string& volume_id);  // NOT_FOUND
 
-  // All volumes of all backends, by id, ascending.
+  // All volumes of all backends, by id, ascending. ABORTED, as the next one, while an earlier call
+  // waits for them.
   absl::StatusOr<std::vector<block::VolumeInfo>> List();
 
   // Of one backend (empty: the default).
@@ -40,9 +43,13 @@ class Provisioner {
 
  private:
   absl::Status DeleteFromBackends(const std::string& volume_id);
+  absl::Status DeleteFrom(block::Backend& backend, const std::string& volume_id);
+  absl::Status CloseTrialMapping(const std::string& volume_id);
+  absl::StatusOr<std::unique_lock<std::timed_mutex>> TakeTurn();
 
   const Environment env_;
   Storage* const storage_;
+  std::timed_mutex turn_;  // of List and AvailableBytes
 };
 
 }  // namespace cryptvol::volume

@@ -33,7 +33,9 @@ struct Access {
 
 struct CreateRequest {
   std::string name;
-  uint64_t capacity_bytes = 0;  // exact: a multiple of 4096 within what was asked
+  uint64_t capacity_bytes = 0;  // of a new one: a multiple of 4096 within what was asked
+  uint64_t required_bytes = 0;  // what was asked: an existing one within that will do
+  uint64_t limit_bytes = 0;     // 0: none
   std::vector<Access> accesses;
   VolumeOptions options;
   std::map<std::string, std::string>

@@ -164,9 +164,8 @@ absl::Status StageOperation::FormatDevice(bool torn) {
   CV_RETURN_IF_ERROR(CheckFormat(torn));
   CV_ASSIGN_OR_RETURN(const HeaderPlan plan, PlanHeader());
   {
-    CV_ASSIGN_OR_RETURN(
-        KdfBudget::Grant grant,
-        env_.kdf_budget->Acquire(plan.parameters.kdf_memory_bytes(), After(env_.limits.kdf_queue)));
+    CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant,
+                        AcquireKdfMemory(env_, plan.parameters.kdf_memory_bytes()));
     CV_RETURN_IF_ERROR(
         worker_->BuildHeader(plan, request_.secret->current.bytes, After(env_.limits.unlock)));
   }

@@ -1,6 +1,9 @@
 // Staging, the second half: a filesystem that is there, whole, and the right one.
+#include <algorithm>
+
 #include "base/log.h"
 #include "base/status.h"
+#include "luks/layout.h"
 #include "volume/stage_operation.h"
 #include "volume/worker_descriptors.h"
 
@@ -80,13 +83,23 @@ absl::Status StageOperation::MakeFilesystem() {
   } else {
     CV_ASSIGN_OR_RETURN(make.uuid, NewUuid());
   }
+  CV_RETURN_IF_ERROR(filesystem::CheckSize(make.type, data_device_, DataBytes()));
   if (!request_.options.encrypted) {
     record_ = {FormatState::kIntended, "", make.type, make.uuid, inspection_.device.size_bytes};
     CV_RETURN_IF_ERROR(storage_->StoreRecord(record_));
   }
   CV_RETURN_IF_ERROR(env_.tools->Make(make, After(env_.limits.make)));
   filesystem_uuid_ = make.uuid;
-  return worker_->Sync(data_device_, After(env_.limits.write));
+  CV_RETURN_IF_ERROR(worker_->Sync(data_device_, After(env_.limits.write)));
+  CV_ASSIGN_OR_RETURN(const filesystem::FilesystemReport made,
+                      worker_->ProbeFilesystem(data_device_, After(env_.limits.inspect)));
+  return filesystem::CheckMade(make, made);
+}
+
+uint64_t StageOperation::DataBytes() const {
+  uint64_t before = request_.options.encrypted ? luks::kHeaderBytes : 0;
+  if (inspection_.header.has_value()) before = inspection_.header->data_offset;
+  return inspection_.device.size_bytes - std::min(before, inspection_.device.size_bytes);
 }
 
 absl::Status StageOperation::CheckFilesystem(bool needed) {

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "volume/bound_nodes.h"
 #include "volume/key_rotation.h"
 #include "volume/worker_descriptors.h"
 
@@ -76,14 +77,23 @@ absl::Status StageOperation::Attach() {
   CV_ASSIGN_OR_RETURN(const bool attached, storage_->IsAttached());
   if (!attached) undo_.Add([this] { storage_->Detach().IgnoreError(); });
   auto device = storage_->Attach(request_.access.read_only());
-  if (attached && absl::IsFailedPrecondition(device.status())) {
-    return MakeStatus(absl::StatusCode::kAlreadyExists,
-                      "the volume is staged with another access mode: {}; unstage it first",
-                      Message(device.status()));
+  if (attached && absl::IsAlreadyExists(device.status()) && IsUnused() && storage_->Detach().ok()) {
+    device = storage_->Attach(request_.access.read_only());
   }
   CV_ASSIGN_OR_RETURN(device_, std::move(device));
   data_device_ = request_.options.encrypted ? MappingPath(mapping_name_) : device_;
   return absl::OkStatus();
+}
+
+// A command that was killed leaves the device attached. One that is open Detach refuses by itself.
+bool StageOperation::IsUnused() const {
+  const auto mapping = worker_->DescribeMapping(mapping_name_, Deadline::After(env_.limits.map));
+  const auto table = env_.read_mount_table();
+  if (!mapping.ok() || mapping->has_value() || !table.ok()) return false;
+  return std::ranges::all_of(env_.storage->backends(), [&](const auto& backend) {
+    const absl::Status status = CheckNotPublished(*table, *backend, request_.volume_id);
+    return status.ok() || absl::IsInvalidArgument(status);
+  });
 }
 
 absl::StatusOr<bool> StageOperation::AlreadyMounted() {

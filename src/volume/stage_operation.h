@@ -30,6 +30,7 @@ class StageOperation {
   enum class Existing { kNone, kUsable };
 
   absl::Status CheckRequest() const;
+  bool IsUnused() const;
   absl::StatusOr<bool> AlreadyMounted();
   absl::Status Attach();
   absl::Status Inspect();
@@ -53,6 +54,7 @@ class StageOperation {
   absl::StatusOr<FilesystemFacts> GatherFacts();
   absl::Status UseIfWhole(const filesystem::FilesystemReport& report);
   absl::Status MakeFilesystem();
+  uint64_t DataBytes() const;  // what a filesystem has
   absl::Status CheckFilesystem(bool needed);
 
   // stage_operation.cc again: what makes it final

@@ -117,14 +117,21 @@ absl::StatusOr<block::Backend*> Storage::FindOwner(const std::string& volume_id)
     // Whose disk is not mounted, say. Volumes of the others do not wait for that.
     if (failed.ok()) failed = Annotate(info.status(), "ask the backend " + backend->name());
   }
-  if (failed.ok()) return nullptr;
-  const auto record = static_records_->Load(volume_id);
-  if (record.ok() && record->state != block::FormatState::kNever) return nullptr;
+  if (failed.ok() || IsKnownAsStatic(volume_id)) return nullptr;
   return failed;
+}
+
+// Then no backend has to be asked, whose disk may not answer.
+bool Storage::IsKnownAsStatic(const std::string& volume_id) const {
+  const auto record = static_records_->Load(volume_id);
+  return record.ok() && record->state != block::FormatState::kNever;
 }
 
 absl::StatusOr<std::unique_ptr<VolumeStorage>> Storage::Open(const std::string& volume_id,
                                                              const VolumeOptions& options) const {
+  if (!options.device.empty() && IsKnownAsStatic(volume_id)) {
+    return std::make_unique<StaticVolume>(static_records_.get(), volume_id, options.device);
+  }
   absl::StatusOr<block::Backend*> found = FindOwner(volume_id);
   // The attributes say that it is a static one, whatever is the matter with a backend.
   if (!found.ok() && options.device.empty()) return found.status();

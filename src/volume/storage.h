@@ -67,6 +67,8 @@ class Storage {
   const block::StaticRecords& static_records() const { return *static_records_; }
 
  private:
+  bool IsKnownAsStatic(const std::string& volume_id) const;
+
   std::vector<std::unique_ptr<block::Backend>> backends_;
   std::unique_ptr<block::StaticRecords> static_records_;
 };

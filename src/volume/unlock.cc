@@ -21,15 +21,27 @@ absl::Status NoKeyOpens(const std::string& device, const HeaderSummary& header,
                     device, header.uuid, absl::StrJoin(tried, ", "), hint);
 }
 
+constexpr std::chrono::seconds kInBackground(2);
+
 }  // namespace
+
+absl::StatusOr<KdfBudget::Grant> AcquireKdfMemory(const Environment& environment,
+                                                  uint64_t kdf_bytes) {
+  if (!environment.in_background) {
+    return environment.kdf_budget->Acquire(kdf_bytes,
+                                           Deadline::After(environment.limits.kdf_queue));
+  }
+  auto grant = environment.kdf_budget->Acquire(kdf_bytes, Deadline::After(kInBackground));
+  if (!absl::IsDeadlineExceeded(grant.status())) return grant;
+  return MakeStatus(absl::StatusCode::kAborted, "{}", Message(grant.status()));
+}
 
 absl::StatusOr<Unlocked> UnlockWithAnyKey(const Environment& environment, DeviceWorker& worker,
                                           const std::string& device, const HeaderSummary& header,
                                           const keys::VolumeSecret& secret) {
   const StepLimits& limits = environment.limits;
-  CV_ASSIGN_OR_RETURN(
-      KdfBudget::Grant grant,
-      environment.kdf_budget->Acquire(header.kdf_memory_bytes, Deadline::After(limits.kdf_queue)));
+  CV_ASSIGN_OR_RETURN(KdfBudget::Grant grant,
+                      AcquireKdfMemory(environment, header.kdf_memory_bytes));
   std::vector<const keys::Passphrase*> candidates = {&secret.current};
   for (const keys::Passphrase& previous : secret.previous) candidates.push_back(&previous);
   std::vector<std::string> tried;

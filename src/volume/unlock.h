@@ -10,6 +10,11 @@
 
 namespace cryptvol::volume {
 
+// A place in the budget, for as long as the environment allows to wait. In the background that is a
+// moment, and ABORTED; otherwise DEADLINE_EXCEEDED; RESOURCE_EXHAUSTED as KdfBudget::Acquire.
+absl::StatusOr<KdfBudget::Grant> AcquireKdfMemory(const Environment& environment,
+                                                  uint64_t kdf_bytes);
+
 struct Unlocked {
   int keyslot = 0;
   bool with_current = true;  // else with one of the previous keys

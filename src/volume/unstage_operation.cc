@@ -3,6 +3,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "block/users.h"
 #include "volume/bound_nodes.h"
@@ -61,7 +62,8 @@ absl::Status UnstageOperation::Unmount() {
     const mount::MountEntry* entry = mount::FindMount(table, request_.staging_path);
     if (entry == nullptr) return absl::OkStatus();
     CV_RETURN_IF_ERROR(CheckNotBound(table, *entry));
-    absl::Status status = RetryWhileBusy([&] {
+    absl::Status status = RetryWhileBusy([&]() -> absl::Status {
+      if (!entry->read_only()) CV_RETURN_IF_ERROR(WriteBack(entry->source));
       return worker_->Unmount(request_.staging_path, Deadline::After(env_.limits.unmount));
     });
     if (status.code() == absl::StatusCode::kFailedPrecondition) {
@@ -69,6 +71,23 @@ absl::Status UnstageOperation::Unmount() {
     }
     CV_RETURN_IF_ERROR(status);
   }
+}
+
+// Fails while it is busy. A pod must be able to end, whatever became of its device: what fails otherwise is
+// for the log. A worker that did not answer says so again when it is to unmount.
+absl::Status UnstageOperation::WriteBack(const std::string& device) {
+  const auto all =
+      worker_->WriteBack(request_.staging_path, device, Deadline::After(env_.limits.unmount));
+  if (all.ok() && *all) return absl::OkStatus();
+  if (absl::IsFailedPrecondition(all.status())) return all.status();
+  Log(LogLevel::kWarning, "not all that was written has reached the device",
+      {{"volume", request_.volume_id},
+       {"device", device},
+       {"error",
+        all.ok() ? "the device refused writes, or failed otherwise, while it was mounted: see the "
+                   "kernel's log. The next stage replays the journal and checks the filesystem"
+                 : Message(all.status())}});
+  return absl::OkStatus();
 }
 
 absl::Status UnstageOperation::Unmap() {
@@ -84,9 +103,16 @@ absl::Status UnstageOperation::Unmap() {
 }
 
 absl::Status UnstageOperation::Detach() {
-  CV_ASSIGN_OR_RETURN(block::Backend * owner, env_.storage->FindOwner(request_.volume_id));
-  if (owner == nullptr) return absl::OkStatus();
-  return RetryWhileBusy([&] { return owner->Detach(request_.volume_id); });
+  CV_ASSIGN_OR_RETURN(const std::vector<mount::MountEntry> table, env_.read_mount_table());
+  // What is attached needs no metadata to be taken away: a pod must be able to end, whatever became
+  // of that.
+  for (const auto& backend : env_.storage->backends()) {
+    absl::Status status = CheckNotPublished(table, *backend, request_.volume_id);
+    if (absl::IsInvalidArgument(status)) continue;  // it could not have made such an id
+    CV_RETURN_IF_ERROR(status);
+    CV_RETURN_IF_ERROR(RetryWhileBusy([&] { return backend->Detach(request_.volume_id); }));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace cryptvol::volume

@@ -18,6 +18,7 @@ class UnstageOperation {
 
  private:
   absl::Status Unmount();
+  absl::Status WriteBack(const std::string& device);
   absl::Status Unmap();
   absl::Status Detach();
 

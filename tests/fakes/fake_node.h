@@ -5,12 +5,17 @@
 #ifndef CRYPTVOL_TESTS_FAKES_FAKE_NODE_H_
 #define CRYPTVOL_TESTS_FAKES_FAKE_NODE_H_
 
+#include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/deadline.h"
 #include "base/status.h"
 #include "block/backend.h"
 #include "mount/mount_point.h"
@@ -23,12 +28,16 @@ enum class When { kBefore, kAfter };
 // All that lasts from one operation to the next, as on a real node.
 struct World {
   // The disk.
+  uint64_t disk_bytes = uint64_t{64} << 20;
   bool torn = false;  // random bytes where the header should be
   std::optional<volume::HeaderPlan> header;
   std::map<int, std::string> keyslots;  // id -> passphrase
+  std::set<int> ignored;                // of those, the ones of priority 0
+  std::vector<luks::RecoveryToken> recovery;
   std::optional<filesystem::FilesystemReport> filesystem;
   int formats = 0;  // headers written
   int mkfs_runs = 0;
+  std::string mkfs_makes;  // what its options make of any type
   // The backend's metadata.
   block::FormatRecord record;
   // The kernel.
@@ -45,11 +54,21 @@ struct World {
   int fail_at = 0;
   When when = When::kBefore;
   std::vector<std::string> trace;
+  // How long each step might have taken; the last of each name.
+  std::map<std::string, std::chrono::milliseconds> allowed;
+  std::function<void(const std::string&)> on_step = nullptr;  // called before each
 
+  // The next step has that deadline.
+  World& In(Deadline deadline) {
+    next_allowed_ = deadline.remaining();
+    return *this;
+  }
   // Runs a step's effect, unless it is the one that fails.
   template <typename Effect>
   absl::Status Step(const std::string& name, Effect effect) {
     trace.push_back(name);
+    if (next_allowed_) allowed[name] = *std::exchange(next_allowed_, std::nullopt);
+    if (on_step) on_step(name);
     const bool fails = ++steps == fail_at;
     if (fails && when == When::kBefore) return Internal("fault before {}", name);
     CV_RETURN_IF_ERROR(effect());
@@ -59,9 +78,11 @@ struct World {
   absl::Status Step(const std::string& name) {
     return Step(name, [] { return absl::OkStatus(); });
   }
+
+ private:
+  std::optional<std::chrono::milliseconds> next_allowed_;
 };
 
-inline constexpr uint64_t kDiskBytes = uint64_t{64} << 20;
 inline constexpr block::DeviceNumber kDisk = {7, 0};
 // A number that nothing on the machine that runs the test has: errors name the users of the real
 // one.
@@ -95,6 +116,10 @@ class FakeBackend : public block::Backend {
     }));
     return "/dev/fake";
   }
+  absl::StatusOr<std::optional<std::string>> AttachedDevice(
+      const std::string& /*volume_id*/) override {
+    return std::nullopt;
+  }
   absl::Status Detach(const std::string& /*volume_id*/) override {
     if (world_->mapping.has_value()) return FailedPrecondition("in use");
     world_->attached = false;
@@ -120,12 +145,13 @@ class FakeWorker : public volume::DeviceWorker {
  public:
   explicit FakeWorker(World* world) : world_(world) {}
 
-  absl::StatusOr<volume::Inspection> Inspect(const std::string& device, Deadline) override {
-    CV_RETURN_IF_ERROR(world_->Step("inspect"));
+  absl::StatusOr<volume::Inspection> Inspect(const std::string& device,
+                                             Deadline deadline) override {
+    CV_RETURN_IF_ERROR(world_->In(deadline).Step("inspect"));
     volume::Inspection inspection;
     inspection.device.path = device;
     inspection.device.number = kDisk;
-    inspection.device.size_bytes = kDiskBytes;
+    inspection.device.size_bytes = world_->disk_bytes;
     inspection.device.logical_sector_bytes = 512;
     inspection.device.contents =
         world_->torn
@@ -136,7 +162,10 @@ class FakeWorker : public volume::DeviceWorker {
       auto& header = inspection.header.emplace();
       header.version = 2;
       header.uuid = world_->header->luks_uuid;
-      for (const auto& [id, passphrase] : world_->keyslots) header.keyslots.push_back(id);
+      for (const auto& [id, passphrase] : world_->keyslots) {
+        (world_->ignored.contains(id) ? header.ignored : header.keyslots).push_back(id);
+      }
+      header.recovery = world_->recovery;
       header.data_offset = luks::kHeaderBytes;
       if (!world_->header->token.volume_id.empty()) {
         header.token = luks::FoundToken{0, world_->header->token};
@@ -144,10 +173,11 @@ class FakeWorker : public volume::DeviceWorker {
     }
     return inspection;
   }
-  absl::StatusOr<int> Unlock(const SecretBytes& passphrase, Deadline) override {
+  absl::StatusOr<int> Unlock(const SecretBytes& passphrase, Deadline deadline) override {
     int keyslot = -1;
-    CV_RETURN_IF_ERROR(world_->Step("unlock", [&]() -> absl::Status {
+    CV_RETURN_IF_ERROR(world_->In(deadline).Step("unlock", [&]() -> absl::Status {
       for (const auto& [id, known] : world_->keyslots) {
+        if (world_->ignored.contains(id)) continue;
         if (known == std::string(passphrase.chars(), passphrase.size())) keyslot = id;
       }
       if (keyslot < 0) return absl::UnauthenticatedError("no keyslot opens");
@@ -157,10 +187,10 @@ class FakeWorker : public volume::DeviceWorker {
     return keyslot;
   }
   absl::StatusOr<int> AddKeyslot(const luks::FormatParameters&, const SecretBytes& passphrase,
-                                 Deadline) override {
+                                 Deadline deadline) override {
     int keyslot = 0;
     while (world_->keyslots.contains(keyslot)) ++keyslot;
-    CV_RETURN_IF_ERROR(world_->Step("add keyslot", [&]() -> absl::Status {
+    CV_RETURN_IF_ERROR(world_->In(deadline).Step("add keyslot", [&]() -> absl::Status {
       if (!unlocked_) return absl::InternalError("nothing is unlocked");
       world_->keyslots[keyslot].assign(passphrase.chars(), passphrase.size());
       return absl::OkStatus();
@@ -185,29 +215,31 @@ class FakeWorker : public volume::DeviceWorker {
   absl::Status RestoreHeader(Deadline) override {
     return absl::UnimplementedError("restore header");
   }
-  absl::Status DestroyKeyslot(int keyslot, Deadline) override {
-    return world_->Step("destroy keyslot", [&]() -> absl::Status {
+  absl::Status DestroyKeyslot(int keyslot, Deadline deadline) override {
+    return world_->In(deadline).Step("destroy keyslot", [&]() -> absl::Status {
       if (world_->keyslots.size() < 2) return FailedPrecondition("the last keyslot");
       world_->keyslots.erase(keyslot);
       return absl::OkStatus();
     });
   }
   absl::Status BuildHeader(const volume::HeaderPlan& plan, const SecretBytes& passphrase,
-                           Deadline) override {
-    return world_->Step("build header", [&] {
+                           Deadline deadline) override {
+    return world_->In(deadline).Step("build header", [&] {
       built_ = plan;
       built_passphrase_.assign(passphrase.chars(), passphrase.size());
       unlocked_ = true;
       return absl::OkStatus();
     });
   }
-  absl::Status WriteIntent(const luks::Intent&, bool, Deadline) override {
-    return world_->Step("write intent");
+  absl::Status WriteIntent(const luks::Intent&, bool, Deadline deadline) override {
+    return world_->In(deadline).Step("write intent");
   }
-  absl::Status ClearIntent(Deadline) override { return world_->Step("clear intent"); }
+  absl::Status ClearIntent(Deadline deadline) override {
+    return world_->In(deadline).Step("clear intent");
+  }
   // A fault after this step's effect is a crash with a whole header; one before it leaves a torn
   // one.
-  absl::Status CommitHeader(bool may_be_torn, Deadline) override {
+  absl::Status CommitHeader(bool may_be_torn, Deadline deadline) override {
     if (world_->header.has_value() || (world_->torn && !may_be_torn)) {
       return absl::AbortedError("not blank");
     }
@@ -215,7 +247,7 @@ class FakeWorker : public volume::DeviceWorker {
       return absl::InternalError("a header without an intent");
     }
     world_->torn = true;
-    return world_->Step("commit header", [&] {
+    return world_->In(deadline).Step("commit header", [&] {
       world_->torn = false;
       world_->header = built_;
       world_->keyslots = {{0, built_passphrase_}};
@@ -224,8 +256,8 @@ class FakeWorker : public volume::DeviceWorker {
     });
   }
   absl::StatusOr<volume::MappingReport> Activate(const volume::ActivateOptions& options,
-                                                 Deadline) override {
-    CV_RETURN_IF_ERROR(world_->Step("activate", [&]() -> absl::Status {
+                                                 Deadline deadline) override {
+    CV_RETURN_IF_ERROR(world_->In(deadline).Step("activate", [&]() -> absl::Status {
       if (!unlocked_) return absl::InternalError("nothing is unlocked");
       if (world_->mapping.has_value()) return absl::AbortedError("mapped already");
       auto& mapping = world_->mapping.emplace();
@@ -242,20 +274,21 @@ class FakeWorker : public volume::DeviceWorker {
     }));
     return *world_->mapping;
   }
-  absl::Status StoreToken(const luks::VolumeToken& token, Deadline) override {
-    return world_->Step("store token", [&]() -> absl::Status {
+  absl::Status StoreToken(const luks::VolumeToken& token, Deadline deadline) override {
+    return world_->In(deadline).Step("store token", [&]() -> absl::Status {
       if (!unlocked_) return absl::InternalError("nothing is unlocked");
+      CV_RETURN_IF_ERROR(luks::CheckReadable(token));
       world_->header->token = token;
       return absl::OkStatus();
     });
   }
   absl::StatusOr<std::optional<volume::MappingReport>> DescribeMapping(const std::string& name,
-                                                                       Deadline) override {
-    CV_RETURN_IF_ERROR(world_->Step("describe mapping"));
+                                                                       Deadline deadline) override {
+    CV_RETURN_IF_ERROR(world_->In(deadline).Step("describe mapping"));
     return world_->HasMapping(name) ? world_->mapping : std::nullopt;
   }
-  absl::Status Deactivate(const std::string& name, Deadline) override {
-    return world_->Step("deactivate", [&]() -> absl::Status {
+  absl::Status Deactivate(const std::string& name, Deadline deadline) override {
+    return world_->In(deadline).Step("deactivate", [&]() -> absl::Status {
       if (!world_->HasMapping(name)) return absl::OkStatus();
       if (!world_->mounts.empty()) return FailedPrecondition("the mapping is in use");
       world_->mapping.reset();
@@ -264,17 +297,19 @@ class FakeWorker : public volume::DeviceWorker {
   }
   absl::Status ProbeDmCrypt(Deadline) override { return absl::OkStatus(); }
   absl::StatusOr<filesystem::FilesystemReport> ProbeFilesystem(const std::string&,
-                                                               Deadline) override {
-    CV_RETURN_IF_ERROR(world_->Step("probe filesystem"));
+                                                               Deadline deadline) override {
+    CV_RETURN_IF_ERROR(world_->In(deadline).Step("probe filesystem"));
     return world_->filesystem.value_or(filesystem::FilesystemReport());
   }
-  absl::StatusOr<bool> DataReadsZero(const std::string&, uint64_t, Deadline) override {
-    CV_RETURN_IF_ERROR(world_->Step("read data"));
+  absl::StatusOr<bool> DataReadsZero(const std::string&, uint64_t, Deadline deadline) override {
+    CV_RETURN_IF_ERROR(world_->In(deadline).Step("read data"));
     return !world_->filesystem.has_value();
   }
-  absl::Status Sync(const std::string&, Deadline) override { return world_->Step("sync"); }
-  absl::Status Mount(const mount::MountRequest& request, Deadline) override {
-    return world_->Step("mount", [&]() -> absl::Status {
+  absl::Status Sync(const std::string&, Deadline deadline) override {
+    return world_->In(deadline).Step("sync");
+  }
+  absl::Status Mount(const mount::MountRequest& request, Deadline deadline) override {
+    return world_->In(deadline).Step("mount", [&]() -> absl::Status {
       if (!world_->filesystem.has_value()) return absl::DataLossError("no filesystem");
       mount::MountEntry entry;
       entry.device = kMapping;
@@ -289,9 +324,16 @@ class FakeWorker : public volume::DeviceWorker {
       return absl::OkStatus();
     });
   }
-  absl::Status Bind(const mount::BindRequest&, Deadline) override { return world_->Step("bind"); }
-  absl::Status Unmount(const std::string&, Deadline) override {
-    return world_->Step("unmount", [&] {
+  absl::Status Bind(const mount::BindRequest&, Deadline deadline) override {
+    return world_->In(deadline).Step("bind");
+  }
+  absl::StatusOr<bool> WriteBack(const std::string&, const std::string&,
+                                 Deadline deadline) override {
+    CV_RETURN_IF_ERROR(world_->In(deadline).Step("write back"));
+    return true;
+  }
+  absl::Status Unmount(const std::string&, Deadline deadline) override {
+    return world_->In(deadline).Step("unmount", [&] {
       world_->mounts.clear();
       return absl::OkStatus();
     });
@@ -331,10 +373,10 @@ class FakeWorkerFactory : public volume::DeviceWorkerFactory {
 class FakeTools : public volume::FilesystemTools {
  public:
   explicit FakeTools(World* world) : world_(world) {}
-  absl::Status Make(const filesystem::MakeRequest& request, Deadline) override {
-    return world_->Step("mkfs", [&] {
+  absl::Status Make(const filesystem::MakeRequest& request, Deadline deadline) override {
+    return world_->In(deadline).Step("mkfs", [&] {
       auto& made = world_->filesystem.emplace();
-      made.type = request.type;
+      made.type = world_->mkfs_makes.empty() ? request.type : world_->mkfs_makes;
       made.uuid = request.uuid;
       made.never_mounted = true;
       ++world_->mkfs_runs;
@@ -343,13 +385,14 @@ class FakeTools : public volume::FilesystemTools {
   }
   absl::StatusOr<filesystem::CheckOutcome> Check(const std::string&, const std::string&,
                                                  const std::vector<std::pair<int, int>>&,
-                                                 Deadline) override {
-    CV_RETURN_IF_ERROR(world_->Step("fsck"));
+                                                 Deadline deadline) override {
+    CV_RETURN_IF_ERROR(world_->In(deadline).Step("fsck"));
     return filesystem::CheckOutcome::kClean;
   }
   absl::StatusOr<bool> IsWhole(const std::string&, const std::string&,
-                               const std::vector<std::pair<int, int>>&, Deadline) override {
-    CV_RETURN_IF_ERROR(world_->Step("check whether whole"));
+                               const std::vector<std::pair<int, int>>&,
+                               Deadline deadline) override {
+    CV_RETURN_IF_ERROR(world_->In(deadline).Step("check whether whole"));
     return true;
   }
 

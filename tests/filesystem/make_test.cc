@@ -1,11 +1,17 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <functional>
 #include <thread>
 
 #include "base/status.h"
+#include "base/unique_fd.h"
+#include "filesystem/probe.h"
 #include "filesystem/tools.h"
 #include "tests/filesystem/test_device.h"
 
@@ -25,11 +31,38 @@ using ::cryptvol::testing::TypeName;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+uint64_t SizeOf(const std::string& device) {
+  return static_cast<uint64_t>(::lseek(OpenFile(device, O_RDONLY)->get(), 0, SEEK_END));
+}
+absl::Status Flush(const std::string& device) {
+  return ::fsync(OpenFile(device, O_RDONLY)->get()) == 0 ? absl::OkStatus()
+                                                         : ErrnoStatus(errno, "flush");
+}
+
+// As a stage does it.
 absl::Status MakeOn(const std::string& type, const std::string& device,
                     std::vector<std::string> options = {},
                     Deadline deadline = Deadline::After(std::chrono::minutes(1))) {
-  return Make({.type = type, .device = device, .uuid = kUuid, .user_options = std::move(options)},
-              deadline);
+  const MakeRequest request = {
+      .type = type, .device = device, .uuid = kUuid, .user_options = std::move(options)};
+  CV_RETURN_IF_ERROR(CheckSize(type, device, SizeOf(device)));
+  CV_RETURN_IF_ERROR(Make(request, deadline));
+  CV_RETURN_IF_ERROR(Flush(device));
+  CV_ASSIGN_OR_RETURN(const FilesystemReport made, Probe(device));
+  return CheckMade(request, made);
+}
+
+// Runs it where `program` is what every mkfs of that type is, in a mount namespace of its own.
+void WithMkfs(const std::string& program, const std::string& type,
+              const std::function<void()>& run) {
+  std::thread([&] {
+    ASSERT_EQ(::unshare(CLONE_NEWNS), 0);
+    ASSERT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+    for (const char* directory : {"/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"}) {
+      ::mount(program.c_str(), (directory + ("mkfs." + type)).c_str(), nullptr, MS_BIND, nullptr);
+    }
+    run();
+  }).join();
 }
 
 class MakeFilesystem : public ::testing::TestWithParam<std::string> {
@@ -70,21 +103,24 @@ TEST_P(MakeFilesystem, PassesOnWhatMkfsRefused) {
 
 // The error for a missing program names the Debian package.
 TEST_P(MakeFilesystem, NamesThePackageOfAMissingProgram) {
-  const std::string program = FindProgram("mkfs." + GetParam()).value();
   absl::Status status;
-  // A mount namespace of its own, in which nothing can be executed under that name.
-  std::thread([&] {
-    ASSERT_EQ(::unshare(CLONE_NEWNS), 0);
-    ASSERT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-    for (const char* directory : {"/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"}) {
-      ::mount("/dev/null", (directory + ("mkfs." + GetParam())).c_str(), nullptr, MS_BIND, nullptr);
-    }
-    status = MakeOn(GetParam(), dir_.Image("image", ImageBytes(GetParam())));
-  }).join();
+  // Which cannot be executed.
+  WithMkfs("/dev/null", GetParam(),
+           [&] { status = MakeOn(GetParam(), dir_.Image("image", ImageBytes(GetParam()))); });
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
   EXPECT_THAT(Message(status), HasSubstr(GetParam() == "ext4"  ? "e2fsprogs"
                                          : GetParam() == "xfs" ? "xfsprogs"
                                                                : "btrfs-progs"));
+}
+
+// Nothing but mkfs touches the device: it may hang, and then takes the thread with it.
+TEST_P(MakeFilesystem, TouchesNoDevice) {
+  absl::Status status = absl::UnknownError("not run");
+  WithMkfs("/bin/true", GetParam(), [&] {
+    status = Make({.type = GetParam(), .device = "/nonexistent/device", .uuid = kUuid},
+                  Deadline::After(std::chrono::minutes(1)));
+  });
+  EXPECT_EQ(status, absl::OkStatus());
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, MakeFilesystem, ::testing::ValuesIn(AllTypes()), TypeName);

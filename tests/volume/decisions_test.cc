@@ -293,6 +293,8 @@ TEST_F(DecideFilesystemTest, FinishesOnlyItsOwnMkfs) {
   ExpectRefused(absl::StatusCode::kDataLoss, "not by us");
   facts_.token = &token_;
   EXPECT_EQ(FilesystemAction::kMake, *DecideFilesystem(facts_));
+  facts_.read_only = true;
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, "stage it read-write once");
 }
 
 // A plain volume has no token: its record alone says that mkfs was at work.

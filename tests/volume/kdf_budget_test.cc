@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <limits>
+#include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -96,6 +98,27 @@ TEST(KdfBudget, DoesNotStarveLargeOnes) {
   first.reset();
   large.join();
   EXPECT_TRUE(large_granted);
+}
+
+// Of those that want the same, whoever came first gets it first.
+TEST(KdfBudget, KeepsTheOrder) {
+  KdfBudget budget(100 * kMiB, Plenty);
+  auto first = std::make_unique<KdfBudget::Grant>(*budget.Acquire(60 * kMiB, Later()));
+  std::mutex mutex;
+  std::vector<int> order;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 6; ++i) {
+    threads.emplace_back([&, i] {
+      const auto grant = budget.Acquire(60 * kMiB, Later());
+      const std::lock_guard lock(mutex);
+      order.push_back(i);
+    });
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(200));  // so that they ask one after the other
+  }
+  first.reset();
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(order, ::testing::ElementsAre(0, 1, 2, 3, 4, 5));
 }
 
 // What this machine has left is a plausible number.

@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <limits>
+#include <map>
+#include <string>
 
 #include "fake_node.h"
 #include "volume/unstage_operation.h"
@@ -18,6 +21,11 @@ using ::testing::Not;
 
 // More steps than any operation has: a walk through the faults must end before.
 constexpr int kMostSteps = 60;
+
+MATCHER_P2(Refuses, code, words, "") {
+  *result_listener << arg;
+  return arg.code() == code && std::string(arg.message()).find(words) != std::string::npos;
+}
 
 class StageTest : public ::testing::Test {
  protected:
@@ -84,13 +92,67 @@ class StageTest : public ::testing::Test {
 TEST_F(StageTest, OrdersTheStepsOfAFirstFormat) {
   ASSERT_EQ(absl::OkStatus(), Stage());
   const std::vector<std::string> expected = {
-      "attach",           "inspect",      "load record",   "describe mapping",
-      "build header",     "store record", "commit header", "activate",
-      "probe filesystem", "mkfs",         "sync",          "store token",
-      "store record",     "mount"};
+      "attach",       "inspect",          "load record", "describe mapping", "build header",
+      "store record", "commit header",    "activate",    "probe filesystem", "mkfs",
+      "sync",         "probe filesystem", "store token", "store record",     "mount"};
   EXPECT_EQ(expected, world_.trace);
   EXPECT_EQ(block::FormatState::kFormatted, world_.record.state);
   EXPECT_EQ(luks::VolumeState::kReady, world_.header->token.state);
+}
+
+// Each step on a device has a deadline of its own, from when it begins.
+TEST_F(StageTest, EachStepHasItsDeadline) {
+  StepLimits& limits = environment_.limits;
+  std::chrono::milliseconds next = std::chrono::hours(1);
+  for (std::chrono::milliseconds* limit :
+       {&limits.inspect, &limits.unlock, &limits.write, &limits.map, &limits.make, &limits.mount,
+        &limits.unmount}) {
+    *limit = next += std::chrono::hours(1);
+  }
+  ASSERT_EQ(absl::OkStatus(), Stage());
+  ASSERT_EQ(absl::OkStatus(), Unstage());
+  const auto first = world_.allowed;
+  ASSERT_EQ(absl::OkStatus(), Stage("new", {"right"}));
+  world_.allowed.insert(first.begin(), first.end());
+  const std::map<std::string, std::chrono::milliseconds> expected = {
+      {"inspect", limits.inspect},
+      {"probe filesystem", limits.inspect},
+      {"build header", limits.unlock},
+      {"unlock", limits.unlock},
+      {"add keyslot", 2 * limits.unlock},
+      {"commit header", limits.write},
+      {"store token", limits.write},
+      {"destroy keyslot", limits.write},
+      {"sync", limits.write},
+      {"describe mapping", limits.map},
+      {"activate", limits.map},
+      {"mkfs", limits.make},
+      {"unmount", limits.unmount},
+      {"deactivate", limits.unmount}};
+  for (const auto& [step, limit] : expected) {
+    ASSERT_TRUE(world_.allowed.contains(step)) << step;
+    EXPECT_LE(world_.allowed[step], limit) << step;
+    EXPECT_GT(world_.allowed[step], limit - std::chrono::minutes(30)) << step;
+  }
+}
+
+// mkfs options that give another type of filesystem are refused, and so is a device that is too small
+// for one; neither becomes a volume.
+TEST_F(StageTest, RefusesAFilesystemThatWasNotAskedFor) {
+  world_.mkfs_makes = "xfs";
+  EXPECT_THAT(Stage(), Refuses(absl::StatusCode::kInvalidArgument, "correct mkfsOptions"));
+  EXPECT_NE(block::FormatState::kFormatted, world_.record.state);
+  world_ = fakes::World();
+  world_.disk_bytes = luks::kHeaderBytes + filesystem::MinimumBytes("ext4");
+  EXPECT_EQ(absl::OkStatus(), Stage());
+  world_ = fakes::World();
+  world_.header.emplace().token = {"pvc-1", "ext4", "99999999-2222-4333-8444-555555555555",
+                                   luks::VolumeState::kFormatting, ""};
+  world_.keyslots[0] = "right";
+  world_.record.state = block::FormatState::kIntended;
+  world_.disk_bytes = luks::kHeaderBytes + filesystem::MinimumBytes("ext4") - 512;
+  EXPECT_THAT(Stage(), Refuses(absl::StatusCode::kOutOfRange, "ask for a larger volume"));
+  EXPECT_EQ(0, world_.mkfs_runs);
 }
 
 // A fault at any step of a first stage takes back what was acquired, and the next stage succeeds.
@@ -148,11 +210,12 @@ TEST_F(StageTest, FinishesAnUnstageAfterAFaultAtAnyStep) {
       world_.fail_at = step;
       world_.when = when;
       const absl::Status first = Unstage();
+      const bool reached = world_.steps >= step;
       world_.fail_at = 0;
       ASSERT_TRUE(Unstage().ok()) << first;
       EXPECT_FALSE(world_.mapping.has_value());
       EXPECT_FALSE(world_.attached);
-      if (first.ok()) break;
+      if (!reached) break;
     }
   }
 }
@@ -245,10 +308,23 @@ TEST_F(StageTest, ClosesTheMappingOfARestore) {
   EXPECT_EQ(MappingName("csi.cryptvol.io", "pvc-1"), world_.mapping->name);
 }
 
+// A filesystem that somebody else made, and that has no UUID, is staged again and again.
+TEST_F(StageTest, TakesAFilesystemWithoutUuid) {
+  ASSERT_EQ(absl::OkStatus(), Stage());
+  ASSERT_EQ(absl::OkStatus(), Unstage());
+  world_.header->token = {};
+  world_.filesystem->uuid = "";
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(absl::OkStatus(), Stage());
+    EXPECT_EQ("ext4", world_.header->token.filesystem);
+    ASSERT_EQ(absl::OkStatus(), Unstage());
+  }
+}
+
 // A torn header with data behind it was whole once: it is not written over.
 TEST_F(StageTest, RefusesATornHeaderOverData) {
   world_.torn = true;
-  world_.record = {block::FormatState::kIntended, "uuid", "ext4", "fs", fakes::kDiskBytes};
+  world_.record = {block::FormatState::kIntended, "uuid", "ext4", "fs", world_.disk_bytes};
   world_.filesystem.emplace();  // the data area does not read zero
   const absl::Status status = Stage();
   EXPECT_EQ(absl::StatusCode::kDataLoss, status.code());
@@ -276,6 +352,17 @@ TEST_F(StageTest, DestroysWhatAnEarlierRotationLeft) {
   EXPECT_EQ((std::map<int, std::string>{{1, "new"}, {2, "the administrator's"}}), world_.keyslots);
 }
 
+// Also beside a recovery keyslot that no opener tries.
+TEST_F(StageTest, DestroysWhatAnEarlierRotationLeftBesideAnIgnoredKeyslot) {
+  ASSERT_EQ(absl::OkStatus(), Stage("old"));
+  ASSERT_EQ(absl::OkStatus(), Unstage());
+  world_.keyslots = {{0, "old"}, {1, "new"}, {2, "for recovery"}};
+  world_.ignored = {2};
+  world_.recovery = {{0, 2, "age"}};
+  ASSERT_EQ(absl::OkStatus(), Stage("new", {"old"}));
+  EXPECT_EQ((std::map<int, std::string>{{1, "new"}, {2, "for recovery"}}), world_.keyslots);
+}
+
 // The same key under both names is one key: it is never destroyed.
 TEST_F(StageTest, KeepsTheCurrentKeyThatIsAlsoAPreviousOne) {
   ASSERT_EQ(absl::OkStatus(), Stage("same"));
@@ -283,6 +370,26 @@ TEST_F(StageTest, KeepsTheCurrentKeyThatIsAlsoAPreviousOne) {
   world_.keyslots[1] = "same";
   ASSERT_EQ(absl::OkStatus(), Stage("same", {"same"}));
   EXPECT_THAT(world_.keyslots, ::testing::Contains(::testing::Pair(::testing::_, "same")));
+}
+
+// Memory for key derivation is held while a key is derived, and at no other step: those wait for
+// devices, and a device that hangs would take it from all other volumes.
+TEST_F(StageTest, HoldsKdfMemoryForDerivationsOnly) {
+  int derivations = 0;
+  const auto watch = [&](const std::string& step) {
+    const bool derives = step == "build header" || step == "unlock" || step == "add keyslot";
+    EXPECT_EQ(derives, budget_.in_use() > 0) << step;
+    derivations += derives ? 1 : 0;
+  };
+  world_.on_step = watch;
+  ASSERT_EQ(absl::OkStatus(), Stage("old"));
+  ASSERT_EQ(absl::OkStatus(), Unstage());
+  world_.keyslots[1] = "older";
+  world_.header->token.key_id = "2025";
+  ASSERT_EQ(absl::OkStatus(), Stage("new", {"older", "old"}));
+  EXPECT_THAT(world_.trace, Contains("store token"));
+  EXPECT_EQ((std::map<int, std::string>{{2, "new"}}), world_.keyslots);
+  EXPECT_GE(derivations, 1 + 2 + 1 + 2);
 }
 
 // Whichever step of a rotation fails, before or after it took effect, the stage succeeds, one of the
