@@ -148,6 +148,10 @@ class Client : public volume::DeviceWorker {
   absl::Status Bind(const mount::BindRequest& request, Deadline deadline) override {
     return Call("bind", request, deadline).status();
   }
+  absl::StatusOr<bool> WriteBack(const std::string& mount_point, const std::string& device,
+                                 Deadline deadline) override {
+    return Ask<bool>("write_back", {{"mount_point", mount_point}, {"device", device}}, deadline);
+  }
   absl::Status Unmount(const std::string& target, Deadline deadline) override {
     return Call("unmount", target, deadline).status();
   }
@@ -218,7 +222,10 @@ class Client : public volume::DeviceWorker {
   absl::Status Explain(const char* call, const std::string& path, const absl::Status& status) {
     if (status.code() != absl::StatusCode::kDeadlineExceeded) {
       Kill();
-      return Internal("the worker process ended during {}", call);
+      return Internal(
+          "the worker process ended during {}: somebody killed it, perhaps the kernel for memory "
+          "(dmesg tells); the call can be repeated",
+          call);
     }
     const pid_t pid = process_.pid;
     if (Kill()) {

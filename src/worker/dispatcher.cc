@@ -10,6 +10,7 @@
 #include "block/inspect.h"
 #include "filesystem/probe.h"
 #include "filesystem/usage.h"
+#include "filesystem/write_back.h"
 #include "mount/mount_point.h"
 #include "mount/mounter.h"
 #include "worker/device_mapper.h"
@@ -81,6 +82,10 @@ absl::StatusOr<json> Dispatcher::Call(const std::string& name, const json& args,
   if (name == "sync") return Answer(SyncDevice(args.get<std::string>()));
   if (name == "mount") return Answer(mount::MountFilesystem(args.get<mount::MountRequest>()));
   if (name == "bind") return Answer(mount::BindMount(args.get<mount::BindRequest>()));
+  if (name == "write_back") {
+    return Answer(filesystem::WriteBack(args.at("mount_point").get<std::string>(),
+                                        args.at("device").get<std::string>()));
+  }
   if (name == "unmount") return Answer(mount::Unmount(args.get<std::string>()));
   if (name == "get_usage") return Answer(filesystem::GetUsage(args.get<std::string>()));
   if (name.ends_with("_mount_point")) return CallMountPoint(name, args);

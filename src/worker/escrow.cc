@@ -1,9 +1,11 @@
 #include "worker/escrow.h"
 
 #include <filesystem>
+#include <string_view>
 
 #include "base/atomic_file.h"
 #include "base/status.h"
+#include "block/directory.h"
 #include "volume/device_worker.h"
 
 namespace cryptvol::worker {
@@ -16,7 +18,18 @@ using volume::kEscrowSuffix;
 // Of which volume a file is, is told by the length of what follows, since an id may have dots.
 constexpr size_t kAfterVolume = 1 + 36 + 1 + 16 + kEscrowSuffix.size();
 
-bool IsOf(const std::string& name, const std::string& volume) {
+// What a write that was cut short leaves: see WriteFileAtomically.
+constexpr std::string_view kTemporary = ".tmp";
+constexpr size_t kRandomLetters = 6;
+
+std::string_view WithoutTemporary(std::string_view name) {
+  const size_t after = kTemporary.size() + kRandomLetters;
+  if (name.size() < after || !name.substr(name.size() - after).starts_with(kTemporary)) return name;
+  return name.substr(0, name.size() - after);
+}
+
+bool IsOf(std::string_view name, const std::string& volume) {
+  name = WithoutTemporary(name);
   return name.size() == volume.size() + kAfterVolume && name.starts_with(volume + ".") &&
          name.ends_with(kEscrowSuffix);
 }
@@ -29,6 +42,15 @@ absl::Status MakeEscrowDirectory(const std::string& directory) {
     fs::permissions(directory, fs::perms::owner_all, error);
   }
   return error ? ErrnoStatus(error.value(), "make " + directory) : absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> ListEscrowed(const std::string& directory,
+                                                      const std::string& prefix) {
+  CV_ASSIGN_OR_RETURN(std::vector<std::string> names, block::ListDirectory(directory));
+  std::erase_if(names, [&](const std::string& name) {
+    return !name.starts_with(prefix) || !WithoutTemporary(name).ends_with(kEscrowSuffix);
+  });
+  return names;
 }
 
 absl::Status RemoveEscrowed(const std::string& directory, const std::string& volume) {

@@ -37,10 +37,11 @@ absl::Status CopyRange(int from, int to, uint64_t offset, uint64_t bytes, const 
 
 std::string HeaderCopy::path() const { return fmt::format("/proc/self/fd/{}", file.get()); }
 
-absl::StatusOr<UniqueFd> NewHeaderFile() {
+absl::StatusOr<UniqueFd> NewHeaderFile(uint64_t data_offset) {
   UniqueFd file(::memfd_create("luks-header", MFD_CLOEXEC));
   if (!file.valid()) return ErrnoStatus(errno, "make a copy of the header");
-  if (::ftruncate(file.get(), luks::kHeaderBytes) != 0) {
+  const auto bytes = static_cast<off_t>(std::max(data_offset, luks::kHeaderBytes));
+  if (::ftruncate(file.get(), bytes) != 0) {
     return ErrnoStatus(errno, "size the copy of the header");
   }
   return file;
@@ -58,7 +59,7 @@ absl::StatusOr<HeaderCopy> CopyHeader(int fd, uint64_t device_bytes, const std::
   }
   HeaderCopy copy;
   copy.header = *std::move(header);
-  CV_ASSIGN_OR_RETURN(copy.file, NewHeaderFile());
+  CV_ASSIGN_OR_RETURN(copy.file, NewHeaderFile(copy.header.data_offset));
   CV_RETURN_IF_ERROR(WriteFullyAt(copy.file.get(), start, 0, kFileName));
   if (!whole) return copy;  // the keyslots are in `start` already
   for (const luks::Keyslot& slot : copy.header.keyslots) {

@@ -14,7 +14,7 @@
 namespace cryptvol::worker {
 
 struct HeaderCopy {
-  UniqueFd file;        // a memfd of luks::kHeaderBytes, sparse where the header says nothing
+  UniqueFd file;        // as NewHeaderFile makes it, empty where the header says nothing
   luks::Header header;  // parsed from it, within the allow-list
 
   // For libcryptsetup, which wants a path.
@@ -26,8 +26,9 @@ struct HeaderCopy {
 // wherever it may be. Errors are ParseHeader's, and those of reading.
 absl::StatusOr<HeaderCopy> CopyHeader(int fd, uint64_t device_bytes, const std::string& what);
 
-// An empty file of the right size, to build a header in.
-absl::StatusOr<UniqueFd> NewHeaderFile();
+// An empty memfd for a header. It is sparse, and at least as long as what lies before the data: without
+// a data device, libcryptsetup refuses to load a LUKS2 header from anything shorter.
+absl::StatusOr<UniqueFd> NewHeaderFile(uint64_t data_offset = 0);
 
 }  // namespace cryptvol::worker
 

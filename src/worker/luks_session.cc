@@ -92,7 +92,7 @@ absl::StatusOr<volume::HeaderSummary> LuksSession::Summarize(const luks::Header&
   summary.version = header.version;
   summary.uuid = header.uuid;
   for (const luks::Keyslot& slot : header.keyslots) {
-    if (!slot.ignored) summary.keyslots.push_back(slot.id);
+    (slot.ignored ? summary.ignored : summary.keyslots).push_back(slot.id);
   }
   summary.kdf_memory_bytes = luks::KdfMemoryBytes(header);
   summary.data_offset = header.data_offset;
@@ -135,12 +135,15 @@ absl::Status LuksSession::InspectHeader(int fd, volume::Inspection& inspection) 
   return absl::OkStatus();
 }
 
-// The copy as metadata, the device as data: libcryptsetup never reads the header from the device
-// itself, where it could be another one by now, or be repaired before any key was proven.
-absl::StatusOr<LuksSession::CryptDevice> LuksSession::LoadCopy() {
+// The copy as metadata: libcryptsetup never reads the header from the device itself, where it could be
+// another one by now, or be repaired before any key was proven. Only what maps the device names it as
+// data: with that, libcryptsetup opens and reads it at once, and may hang.
+absl::StatusOr<LuksSession::CryptDevice> LuksSession::LoadCopy(bool with_data_device) {
   crypt_device* raw = nullptr;
-  CV_RETURN_IF_ERROR(CryptStatus(crypt_init_data_device(&raw, copy_->path().c_str(), path_.c_str()),
-                                 "open " + path_));
+  const std::string copy = copy_->path();
+  const int opened = with_data_device ? crypt_init_data_device(&raw, copy.c_str(), path_.c_str())
+                                      : crypt_init(&raw, copy.c_str());
+  CV_RETURN_IF_ERROR(CryptStatus(opened, "open " + path_));
   CryptDevice device(raw);
   const char* type = copy_->header.version == 1 ? CRYPT_LUKS1 : CRYPT_LUKS2;
   CV_RETURN_IF_ERROR(
@@ -157,7 +160,7 @@ absl::StatusOr<int> LuksSession::Unlock(const SecretBytes& passphrase) {
 absl::StatusOr<SecretBytes> LuksSession::VolumeKeyBy(int keyslot, const SecretBytes& passphrase,
                                                      int* opened) {
   if (!copy_.has_value()) return Internal("unlock: no header was inspected");
-  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadCopy());
+  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadCopy(/*with_data_device=*/false));
   CV_ASSIGN_OR_RETURN(
       SecretBytes key,
       SecretBytes::Allocate(static_cast<size_t>(crypt_get_volume_key_size(device.get()))));
@@ -182,6 +185,7 @@ absl::Status LuksSession::BuildHeader(const volume::HeaderPlan& plan,
         "{} has {} bytes: a LUKS2 header takes {} and leaves no room for data; use a larger device",
         path_, device_bytes_, luks::kHeaderBytes);
   }
+  CV_RETURN_IF_ERROR(luks::CheckReadable(plan.token));
   std::optional<RecoveryPassphrase> recovery;
   if (!plan.recovery_recipients.empty()) {
     CV_ASSIGN_OR_RETURN(recovery, MakeRecoveryPassphrase(plan.recovery_recipients));
@@ -286,7 +290,7 @@ absl::Status LuksSession::CompareMapping(const volume::MappingReport& mapping) c
 absl::StatusOr<volume::MappingReport> LuksSession::Activate(
     const volume::ActivateOptions& options) {
   if (volume_key_.empty()) return Internal("activate: nothing was unlocked");
-  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadCopy());
+  CV_ASSIGN_OR_RETURN(CryptDevice device, LoadCopy(/*with_data_device=*/true));
   uint32_t flags = 0;
   if (options.read_only) flags |= CRYPT_ACTIVATE_READONLY;
   if (options.discard) flags |= CRYPT_ACTIVATE_ALLOW_DISCARDS;

@@ -41,7 +41,7 @@ class LuksSession {
   using CryptDevice = Handle<crypt_device, crypt_free>;
 
   static absl::StatusOr<volume::HeaderSummary> Summarize(const luks::Header& header);
-  absl::StatusOr<CryptDevice> LoadCopy();
+  absl::StatusOr<CryptDevice> LoadCopy(bool with_data_device);
   absl::StatusOr<CryptDevice> LoadDevice();
   absl::Status ReadHeaderAgain();
   absl::StatusOr<SecretBytes> VolumeKeyBy(int keyslot, const SecretBytes& passphrase, int* opened);
@@ -54,7 +54,10 @@ class LuksSession {
   absl::StatusOr<int> StoreTokenAt(int id, const std::string& json);
   absl::Status RemoveLeftoverTokens();
   absl::Status RemoveToken(int id);
-  absl::StatusOr<std::vector<uint8_t>> ImageOnDevice();
+  uint64_t SavedBytes() const;  // what a saved header has
+  absl::StatusOr<std::vector<uint8_t>> StartOfDevice(uint64_t bytes);
+  absl::StatusOr<std::string> DigestOnDevice(const std::vector<std::string>& recipients);
+  absl::Status WriteEscrow(const std::string& path, const volume::EscrowRequest& request);
   absl::Status InspectHeader(int fd, volume::Inspection& inspection);
   absl::Status CheckStillFree(bool may_be_torn);
   absl::StatusOr<std::vector<uint8_t>> HeaderImage();

@@ -8,10 +8,9 @@
 #include "absl/strings/str_join.h"
 #include "age/file.h"
 #include "base/atomic_file.h"
-#include "base/memory_stream.h"
 #include "base/sha256.h"
 #include "base/status.h"
-#include "block/directory.h"
+#include "base/stream.h"
 #include "block/inspect.h"
 #include "luks/layout.h"
 #include "worker/escrow.h"
@@ -27,50 +26,61 @@ using volume::kEscrowSuffix;
 
 // Of both copies of the metadata, and of who can read them: it changes with every change of the header, and
 // with the recipients.
-std::string SavedDigest(const std::vector<uint8_t>& image, const luks::Header& header,
-                        std::vector<std::string> recipients) {
-  const size_t copies = header.version == 1 ? 1 : 2;
-  const auto metadata =
-      std::span(image).first(std::min<size_t>(image.size(), copies * header.metadata_bytes));
+std::string SavedDigest(std::span<const uint8_t> metadata, std::vector<std::string> recipients) {
   std::ranges::sort(recipients);
   const std::string text =
       absl::StrCat(Hex(Sha256(metadata)), "\n", absl::StrJoin(recipients, "\n"));
   return Hex(Sha256(AsBytes(text))).substr(0, 16);
 }
 
-// What an earlier state of the same header left there.
-absl::Status RemoveOthers(const std::string& directory, const std::string& prefix,
-                          const std::string& kept) {
-  CV_ASSIGN_OR_RETURN(const std::vector<std::string> names, block::ListDirectory(directory));
-  for (const std::string& name : names) {
-    if (name == kept || !name.starts_with(prefix) || !name.ends_with(kEscrowSuffix)) continue;
-    CV_RETURN_IF_ERROR(RemoveFileDurably(directory + "/" + name));
-  }
-  return absl::OkStatus();
+absl::Status ReadDevice(const std::string& path, std::span<uint8_t> buffer, uint64_t offset) {
+  CV_ASSIGN_OR_RETURN(const UniqueFd device, OpenFile(path, O_RDONLY));
+  return ReadFullyAt(device.get(), buffer, offset, path);
 }
 
-absl::StatusOr<std::string> Encrypt(const std::vector<uint8_t>& image,
-                                    const std::vector<std::string>& recipients) {
+// The first bytes of a device. It is open only while it is read: a process that waits for an escrow
+// which does not answer must not keep it from being detached.
+class DeviceStart : public ByteSource {
+ public:
+  DeviceStart(const std::string& path, uint64_t bytes) : path_(path), bytes_(bytes) {}
+  absl::StatusOr<size_t> Read(std::span<uint8_t> buffer) override {
+    const size_t size = std::min<uint64_t>(buffer.size(), bytes_ - read_);
+    if (size > 0) CV_RETURN_IF_ERROR(ReadDevice(path_, buffer.first(size), read_));
+    read_ += size;
+    return size;
+  }
+
+ private:
+  const std::string& path_;
+  const uint64_t bytes_;
+  uint64_t read_ = 0;
+};
+
+// A piece at a time: a worker's memory is locked, and several may be at this at once.
+absl::Status Encrypt(DeviceStart& header, const std::vector<std::string>& recipients,
+                     ByteSink& sink) {
   CV_ASSIGN_OR_RETURN(const age::Recipients parsed, ParseNativeRecipients(recipients));
-  MemorySource source(image);
-  StringSink sink;
-  CV_RETURN_IF_ERROR(age::EncryptToRecipients(source, parsed, {}, sink));
-  return sink.text();
+  age::EncryptOptions options;
+  options.threads = 1;
+  return age::EncryptToRecipients(header, parsed, options, sink);
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<uint8_t>> LuksSession::ImageOnDevice() {
-  if (path_.empty()) return Internal("save the header: no device was inspected");
-  CV_ASSIGN_OR_RETURN(const UniqueFd device, OpenFile(path_, O_RDONLY));
+uint64_t LuksSession::SavedBytes() const {
   const uint64_t whole = copy_.has_value() ? copy_->header.data_offset : luks::kHeaderBytes;
-  std::vector<uint8_t> image(std::min({whole, luks::kHeaderReadBytes, device_bytes_}));
-  CV_RETURN_IF_ERROR(ReadFullyAt(device.get(), image, 0, path_));
-  return image;
+  return std::min({whole, luks::kHeaderReadBytes, device_bytes_});
+}
+
+absl::StatusOr<std::vector<uint8_t>> LuksSession::StartOfDevice(uint64_t bytes) {
+  std::vector<uint8_t> start(bytes);
+  CV_RETURN_IF_ERROR(ReadDevice(path_, start, 0));
+  return start;
 }
 
 absl::Status LuksSession::SaveHeader(const std::string& file) {
-  CV_ASSIGN_OR_RETURN(const std::vector<uint8_t> image, ImageOnDevice());
+  if (path_.empty()) return Internal("save the header: no device was inspected");
+  CV_ASSIGN_OR_RETURN(const std::vector<uint8_t> image, StartOfDevice(SavedBytes()));
   return CreateFileExclusively(file, {reinterpret_cast<const char*>(image.data()), image.size()});
 }
 
@@ -80,7 +90,7 @@ absl::StatusOr<volume::HeaderSummary> LuksSession::LoadHeaderFile(const std::str
                                        bytes.size());
   HeaderCopy copy;
   CV_ASSIGN_OR_RETURN(copy.header, luks::ParseHeader(image, device_bytes_));
-  CV_ASSIGN_OR_RETURN(copy.file, NewHeaderFile());
+  CV_ASSIGN_OR_RETURN(copy.file, NewHeaderFile(copy.header.data_offset));
   CV_RETURN_IF_ERROR(WriteFullyAt(copy.file.get(), image, 0, "the header's copy"));
   const uint64_t needed = std::min(copy.header.data_offset, luks::kHeaderReadBytes);
   if (image.size() < needed) {
@@ -101,20 +111,45 @@ absl::Status LuksSession::RestoreHeader() {
   return WriteHeader(fd.get(), image);
 }
 
+absl::StatusOr<std::string> LuksSession::DigestOnDevice(
+    const std::vector<std::string>& recipients) {
+  const uint64_t copies = copy_->header.version == 1 ? 1 : 2;
+  const uint64_t bytes = std::min(SavedBytes(), copies * copy_->header.metadata_bytes);
+  CV_ASSIGN_OR_RETURN(const std::vector<uint8_t> metadata, StartOfDevice(bytes));
+  return SavedDigest(metadata, recipients);
+}
+
+absl::Status LuksSession::WriteEscrow(const std::string& path,
+                                      const volume::EscrowRequest& request) {
+  CV_RETURN_IF_ERROR(MakeEscrowDirectory(request.directory));
+  DeviceStart header(path_, SavedBytes());
+  return WriteFileAtomically(
+      path, [&](ByteSink& sink) { return Encrypt(header, request.recipients, sink); });
+}
+
 absl::StatusOr<bool> LuksSession::EscrowHeader(const volume::EscrowRequest& request) {
   if (!copy_.has_value()) return Internal("escrow the header: none was inspected");
-  CV_ASSIGN_OR_RETURN(const std::vector<uint8_t> image, ImageOnDevice());
   const std::string prefix = absl::StrCat(request.volume, ".", copy_->header.uuid, ".");
-  const std::string name = absl::StrCat(
-      prefix, SavedDigest(image, copy_->header, request.recipients), std::string(kEscrowSuffix));
+  CV_ASSIGN_OR_RETURN(const std::string digest, DigestOnDevice(request.recipients));
+  const std::string name = absl::StrCat(prefix, digest, std::string(kEscrowSuffix));
   const std::string path = request.directory + "/" + name;
   std::error_code error;
-  if (fs::exists(path, error)) return false;
-  CV_RETURN_IF_ERROR(MakeEscrowDirectory(request.directory));
-  CV_ASSIGN_OR_RETURN(const std::string encrypted, Encrypt(image, request.recipients));
-  CV_RETURN_IF_ERROR(WriteFileAtomically(path, encrypted));
-  CV_RETURN_IF_ERROR(RemoveOthers(request.directory, prefix, name));
-  return true;
+  const bool missing = !fs::exists(path, error);
+  if (missing) CV_RETURN_IF_ERROR(WriteEscrow(path, request));
+  CV_ASSIGN_OR_RETURN(const auto earlier, ListEscrowed(request.directory, prefix));
+  // The volume is not locked. A directory that is slow may have kept this process for longer than its
+  // driver lived, and another one has saved a later header by now. If not, none is in the list, and
+  // what was written is of one state: each change of a header changes its metadata.
+  const auto now = DigestOnDevice(request.recipients);
+  if (!now.ok() || *now != digest) {
+    if (missing) CV_RETURN_IF_ERROR(RemoveFileDurably(path));
+    return MakeStatus(absl::StatusCode::kAborted, "the header changed meanwhile");
+  }
+  // Also when nothing was written: an earlier save may have been cut short before this.
+  for (const std::string& other : earlier) {
+    if (other != name) CV_RETURN_IF_ERROR(RemoveFileDurably(request.directory + "/" + other));
+  }
+  return missing;
 }
 
 }  // namespace cryptvol::worker

@@ -80,7 +80,8 @@ absl::Status LuksSession::DestroyKeyslot(int keyslot) {
   CV_ASSIGN_OR_RETURN(CryptDevice device, LoadDevice());
   switch (crypt_keyslot_status(device.get(), keyslot)) {
     case CRYPT_SLOT_INACTIVE:
-      return absl::OkStatus();
+      // The private copy may have it still, if somebody else destroyed it.
+      return ReadHeaderAgain();
     case CRYPT_SLOT_ACTIVE_LAST:
       return FailedPrecondition(
           "keyslot {} is the last one of {}: without it the data is lost; it was left", keyslot,
@@ -95,6 +96,7 @@ absl::Status LuksSession::DestroyKeyslot(int keyslot) {
 
 absl::Status LuksSession::StoreToken(const luks::VolumeToken& token) {
   if (!copy_.has_value()) return Internal("store a token: no header was inspected");
+  CV_RETURN_IF_ERROR(luks::CheckReadable(token));
   CV_ASSIGN_OR_RETURN(std::optional<luks::FoundToken> found, luks::FindToken(copy_->header));
   const int id = found.has_value() ? found->id : CRYPT_ANY_TOKEN;
   return StoreTokenAt(id, luks::SerializeToken(token)).status();

@@ -2,6 +2,8 @@
 // descriptor 3 (protocol.h), ends when the driver closes it. Not meant to be run by hand.
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -22,13 +24,23 @@ int Serve() {
   if (!lock.ok()) return 0;  // a spare that was never needed
   Dispatcher dispatcher;
   while (true) {
-    // Waiting for the next request needs no deadline: the driver closes the socket, or dies.
-    auto request = ReceiveMessage(kSocketFd, Deadline::After(std::chrono::hours(24)));
+    // As good as no deadline: the driver closes the socket, or dies. Between two requests it may check a
+    // large filesystem for days.
+    auto request = ReceiveMessage(kSocketFd, Deadline::After(std::chrono::hours(24 * 366)));
     if (!request.ok()) return request.status().code() == absl::StatusCode::kUnavailable ? 0 : 1;
     const nlohmann::json reply = dispatcher.Handle(*request);
     const Deadline deadline = Deadline::After(std::chrono::minutes(1));
     if (!SendMessage(kSocketFd, reply, nullptr, deadline).ok()) return 1;
   }
+}
+
+// Libraries copy a key while they derive another from it. With this, what they copy is never swapped either.
+// Memory counts as it is used. Without the privilege only our own copies are locked: with a limit, a
+// derivation that takes more would fail.
+void LockAllMemory() {
+  const rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+  if (::setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0) return;
+  ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
 }
 
 }  // namespace
@@ -37,10 +49,12 @@ int Serve() {
 int main(int argc, char** /*argv*/) {
   using namespace cryptvol;
   if (argc > 1) {
-    std::fputs("cryptvol-worker: is started by cryptvol-csi and takes no arguments\n", stderr);
+    (void)std::fputs("cryptvol-worker: is started by cryptvol-csi and takes no arguments\n",
+                     stderr);
     return 2;
   }
   if (absl::Status status = ForbidCoreDumps(); !status.ok()) return 1;
+  worker::LockAllMemory();
   // Nothing is printed. One that hangs must not keep open a pipe that somebody reads to its end, when
   // it is a command that started it.
   const UniqueFd nowhere(::open("/dev/null", O_WRONLY | O_CLOEXEC));

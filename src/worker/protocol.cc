@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/poll_timeout.h"
 #include "base/status.h"
 
 namespace cryptvol::worker {
@@ -19,8 +20,10 @@ constexpr uint32_t kMaxSecret = 16 << 20;
 
 absl::Status WaitFor(int fd, short events, Deadline deadline) {
   pollfd wait = {fd, events, 0};
-  const int ready =
-      TEMP_FAILURE_RETRY(::poll(&wait, 1, static_cast<int>(deadline.remaining().count())));
+  int ready = 0;
+  do {
+    ready = TEMP_FAILURE_RETRY(::poll(&wait, 1, PollTimeout(deadline)));
+  } while (ready == 0 && !deadline.expired());
   if (ready < 0) return ErrnoStatus(errno, "wait for the worker");
   if (ready == 0) return MakeStatus(absl::StatusCode::kDeadlineExceeded, "no answer in time");
   return absl::OkStatus();
@@ -169,16 +172,22 @@ absl::Status StatusFromJson(const json& value) {
 }  // namespace
 
 void to_json(json& out, const HeaderSummary& header) {
-  out = {{"version", header.version},         {"uuid", header.uuid},
-         {"keyslots", header.keyslots},       {"kdf_memory_bytes", header.kdf_memory_bytes},
-         {"data_offset", header.data_offset}, {"damaged_copy", header.damaged_copy},
-         {"token", ToJson(header.token)},     {"recovery", header.recovery}};
+  out = {{"version", header.version},
+         {"uuid", header.uuid},
+         {"keyslots", header.keyslots},
+         {"ignored", header.ignored},
+         {"kdf_memory_bytes", header.kdf_memory_bytes},
+         {"data_offset", header.data_offset},
+         {"damaged_copy", header.damaged_copy},
+         {"token", ToJson(header.token)},
+         {"recovery", header.recovery}};
 }
 
 void from_json(const json& in, HeaderSummary& header) {
   in.at("version").get_to(header.version);
   in.at("uuid").get_to(header.uuid);
   in.at("keyslots").get_to(header.keyslots);
+  in.at("ignored").get_to(header.ignored);
   in.at("kdf_memory_bytes").get_to(header.kdf_memory_bytes);
   in.at("data_offset").get_to(header.data_offset);
   in.at("damaged_copy").get_to(header.damaged_copy);
