@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,7 +67,12 @@ class Backend {
   // attached the other way (read-only or not).
   virtual absl::StatusOr<std::string> Attach(const std::string& volume_id, bool read_only) = 0;
 
-  // Absent, and not attached, are success. FAILED_PRECONDITION while something has it open.
+  // The path of the block device, if the volume is attached. Needs no metadata.
+  virtual absl::StatusOr<std::optional<std::string>> AttachedDevice(
+      const std::string& volume_id) = 0;
+
+  // Absent, and not attached, are success. FAILED_PRECONDITION while something has it open; the node of
+  // a device that is bound somewhere does not count as open, so the caller has to look for such binds.
   virtual absl::Status Detach(const std::string& volume_id) = 0;
 
   // The record of the first format, durable when the call returns.

@@ -10,8 +10,10 @@
 
 namespace cryptvol::block {
 
-// "loop:/var/lib/cryptvol". INVALID_ARGUMENT, naming the known kinds, for anything else.
-absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const std::string& spec);
+// "loop:/var/lib/cryptvol". INVALID_ARGUMENT, naming the known kinds, for anything else. What this node
+// remembers of a backend is kept below `state_dir`.
+absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const std::string& spec,
+                                                     const std::string& state_dir);
 
 }  // namespace cryptvol::block
 

@@ -7,14 +7,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <filesystem>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "base/atomic_file.h"
 #include "base/log.h"
+#include "base/random.h"
+#include "base/sha256.h"
 #include "base/status.h"
 #include "block/directory.h"
 #include "block/erase.h"
@@ -25,6 +30,7 @@ namespace {
 
 constexpr std::string_view kImageSuffix = ".img";
 constexpr std::string_view kMetadataSuffix = ".json";
+constexpr size_t kIdentityDigits = 32;
 constexpr size_t kMaxVolumeId = 128;
 constexpr uint64_t kSectorBytes = 512;  // the unit of st_blocks too
 // Where nothing says how long the header is: what LUKS2 usually takes.
@@ -66,6 +72,16 @@ absl::StatusOr<uint64_t> UnallocatedBytes(const std::string& image) {
   return size - std::min(size, static_cast<uint64_t>(file.st_blocks) * kSectorBytes);
 }
 
+// DATA_LOSS when the file says something else.
+absl::StatusOr<std::string> ReadIdentity(const std::string& path) {
+  CV_ASSIGN_OR_RETURN(std::string text, ReadSmallFile(path, 2 * kIdentityDigits));
+  absl::StripAsciiWhitespace(&text);
+  if (text.size() == kIdentityDigits && std::ranges::all_of(text, absl::ascii_isxdigit))
+    return text;
+  return MakeStatus(absl::StatusCode::kDataLoss, "{} does not hold {} hexadecimal digits", path,
+                    kIdentityDigits);
+}
+
 absl::StatusOr<bool> HasData(const std::string& image) {
   CV_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(image, O_RDONLY));
   if (::lseek(fd.get(), 0, SEEK_DATA) >= 0) return true;
@@ -75,16 +91,51 @@ absl::StatusOr<bool> HasData(const std::string& image) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LoopBackend>> LoopBackend::Open(const std::string& directory) {
+absl::StatusOr<std::unique_ptr<LoopBackend>> LoopBackend::Open(const std::string& directory,
+                                                               const std::string& identity_file) {
   if (!directory.starts_with('/')) {
     return InvalidArgument("loop:{}: the directory must be an absolute path", directory);
   }
-  std::unique_ptr<LoopBackend> backend(new LoopBackend(directory));
-  CV_RETURN_IF_ERROR(MakeDirectories(backend->volumes_));
+  std::unique_ptr<LoopBackend> backend(new LoopBackend(directory, identity_file));
+  auto identity = ReadIdentity(identity_file);
+  if (absl::IsNotFound(identity.status())) {
+    CV_RETURN_IF_ERROR(MakeDirectories(backend->volumes_));
+    CV_ASSIGN_OR_RETURN(identity, backend->ReadOrMakeIdentity());
+    CV_RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(identity_file).parent_path()));
+    CV_RETURN_IF_ERROR(WriteFileAtomically(identity_file, *identity + "\n"));
+  }
+  CV_ASSIGN_OR_RETURN(backend->identity_, std::move(identity));
   return backend;
 }
 
+absl::StatusOr<std::string> LoopBackend::ReadOrMakeIdentity() const {
+  const std::string path = IdentityPath();
+  auto identity = ReadIdentity(path);
+  if (!absl::IsNotFound(identity.status())) return identity;
+  std::array<uint8_t, kIdentityDigits / 2> random = {};
+  CV_RETURN_IF_ERROR(FillRandom(random));
+  const absl::Status made = CreateFileExclusively(path, Hex(random) + "\n");
+  // A command may have made it at the same time.
+  if (!made.ok() && !absl::IsAlreadyExists(made)) return made;
+  return ReadIdentity(path);
+}
+
 absl::Status LoopBackend::LockForDriver() {
+  {
+    const std::lock_guard guard(lock_mutex_);
+    lock_wanted_ = true;
+  }
+  if (const absl::Status status = CheckIdentity(); !status.ok()) {
+    Log(LogLevel::kWarning, "the volumes of a backend cannot be used",
+        {{"backend", name()}, {"error", Message(status)}});
+    return absl::OkStatus();
+  }
+  return TakeLock();
+}
+
+absl::Status LoopBackend::TakeLock() const {
+  const std::lock_guard guard(lock_mutex_);
+  if (!lock_wanted_ || lock_.valid()) return absl::OkStatus();
   const std::string path = directory_ + "/lock";
   CV_ASSIGN_OR_RETURN(UniqueFd lock, OpenFile(path, O_RDWR | O_CREAT, 0600));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -97,7 +148,22 @@ absl::Status LoopBackend::LockForDriver() {
   return absl::OkStatus();
 }
 
+absl::Status LoopBackend::CheckIdentity() const {
+  const std::string path = IdentityPath();
+  const auto found = ReadIdentity(path);
+  if (found.ok() && *found == identity_) return absl::OkStatus();
+  std::string what = absl::IsNotFound(found.status()) ? path + " is not there"
+                     : found.ok()                     ? path + " is another directory's"
+                                                      : Message(found.status());
+  return FailedPrecondition(
+      "use {}: {}; is the disk that holds it mounted, and seen by this process? If what was there "
+      "is to be forgotten, remove {} and restart the driver",
+      name(), what, identity_file_);
+}
+
 absl::Status LoopBackend::CheckDirectory() const {
+  CV_RETURN_IF_ERROR(CheckIdentity());
+  CV_RETURN_IF_ERROR(TakeLock());
   if (::access(volumes_.c_str(), X_OK) == 0) return absl::OkStatus();
   return FailedPrecondition("use {}: {} ({}); is the disk that holds it mounted?", name(), volumes_,
                             ErrnoName(errno));
@@ -113,10 +179,10 @@ std::string LoopBackend::MetadataPath(const std::string& volume_id) const {
 
 absl::StatusOr<LoopMetadata> LoopBackend::LoadMetadata(const std::string& volume_id) const {
   CV_RETURN_IF_ERROR(CheckVolumeId(volume_id));
+  CV_RETURN_IF_ERROR(CheckDirectory());
   const std::string path = MetadataPath(volume_id);
   auto text = ReadSmallFile(path);
   if (absl::IsNotFound(text.status())) {
-    CV_RETURN_IF_ERROR(CheckDirectory());
     return MakeStatus(absl::StatusCode::kNotFound, "{} has no such volume", name());
   }
   CV_RETURN_IF_ERROR(text);
@@ -125,7 +191,7 @@ absl::StatusOr<LoopMetadata> LoopBackend::LoadMetadata(const std::string& volume
   return MakeStatus(
       absl::StatusCode::kDataLoss,
       "read the volume's metadata in {}: {}; the volume's data in {} was not touched: put the file "
-      "back from a copy",
+      "back from a copy, or delete the volume",
       path,
       metadata.ok() ? fmt::format("it is of volume {}", metadata->spec.volume_id)
                     : Message(metadata.status()),
@@ -221,10 +287,11 @@ absl::Status LoopBackend::RemoveTemporaries(const std::string& volume_id) const 
 void LoopBackend::EraseHeader(const std::string& volume_id) const {
   const std::string image = ImagePath(volume_id);
   const auto metadata = LoadMetadata(volume_id);
-  // Metadata that cannot be read says nothing about the header: erased is what may be one.
-  uint64_t bytes = absl::IsNotFound(metadata.status()) ? 0 : kErasedBytes;
-  if (metadata.ok()) bytes = metadata->spec.header_bytes;
+  // Metadata that is gone, or cannot be read, says nothing about the header: erased is what may be
+  // one.
+  const uint64_t bytes = metadata.ok() ? metadata->spec.header_bytes : kErasedBytes;
   if (bytes == 0 || ::access(image.c_str(), F_OK) != 0) return;
+  if (!metadata.ok() && !HasData(image).value_or(true)) return;  // an unfinished creation
   if (const absl::Status status = EraseStart(image, bytes); !status.ok()) {
     DiscardStart(image, bytes).IgnoreError();
     Log(LogLevel::kWarning,
@@ -301,6 +368,14 @@ absl::StatusOr<std::string> LoopBackend::Attach(const std::string& volume_id, bo
   CV_ASSIGN_OR_RETURN(const LoopMetadata metadata, LoadMetadata(volume_id));
   CV_RETURN_IF_ERROR(CheckImage(metadata.spec));
   return AttachLoop(ImagePath(volume_id), {.read_only = read_only, .direct_io = true});
+}
+
+absl::StatusOr<std::optional<std::string>> LoopBackend::AttachedDevice(
+    const std::string& volume_id) {
+  CV_RETURN_IF_ERROR(CheckVolumeId(volume_id));
+  CV_ASSIGN_OR_RETURN(const auto loop, FindLoop(ImagePath(volume_id)));
+  if (!loop.has_value()) return std::nullopt;
+  return loop->path;
 }
 
 absl::Status LoopBackend::Detach(const std::string& volume_id) {

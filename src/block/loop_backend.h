@@ -3,7 +3,8 @@
 // DIR/volumes/ID.img is the volume, DIR/volumes/ID.json what is known of it. The image comes first
 // when a volume is made, so an image alone is a creation that was cut short; it goes first when a
 // volume is deleted, so metadata alone is a deletion that was cut short, and the volume stays
-// listed until a repeat ends it. DIR/lock is held by the driver.
+// listed until a repeat ends it. DIR/lock is held by the driver. DIR/id tells this directory from the
+// empty one that is seen where its disk is not mounted: the node remembers it.
 #ifndef CRYPTVOL_BLOCK_LOOP_BACKEND_H_
 #define CRYPTVOL_BLOCK_LOOP_BACKEND_H_
 
@@ -24,10 +25,15 @@ namespace cryptvol::block {
 // says, are DATA_LOSS everywhere, naming the file: never an absent volume.
 class LoopBackend final : public Backend {
  public:
-  // Makes the directory (an absolute path) if need be.
-  static absl::StatusOr<std::unique_ptr<LoopBackend>> Open(const std::string& directory);
+  // Makes the directory (an absolute path) if need be, unless `identity_file` says that it was there
+  // before: then nothing is made, and whatever reads or writes it, now or later, is
+  // FAILED_PRECONDITION until the directory with that identity is there. Makes the file otherwise; it
+  // has to outlive restarts, and is best not on the same disk.
+  static absl::StatusOr<std::unique_ptr<LoopBackend>> Open(const std::string& directory,
+                                                           const std::string& identity_file);
 
   std::string name() const override { return "loop:" + directory_; }
+  // Of a directory that is not there, the lock is taken when it is.
   absl::Status LockForDriver() override;
   std::string Location(const std::string& volume_id) const override { return ImagePath(volume_id); }
   // Refuses to replace an image without metadata that has data in it (FAILED_PRECONDITION): that is
@@ -36,21 +42,28 @@ class LoopBackend final : public Backend {
   // Detaches the volume, if nothing has it open, and erases its LUKS header, before deleting it.
   absl::Status Delete(const std::string& volume_id) override;
   absl::StatusOr<VolumeInfo> Get(const std::string& volume_id) override;
-  // One unreadable metadata file fails the list: a list without that volume would say that it is
-  // gone.
+  // A volume whose metadata is damaged is in it, with its damage: a list without it would say that it
+  // is gone. Metadata that cannot be read for another reason fails the list.
   absl::StatusOr<std::vector<VolumeInfo>> List() override;
   absl::StatusOr<uint64_t> AvailableBytes() override;
   absl::StatusOr<std::string> Attach(const std::string& volume_id, bool read_only) override;
+  absl::StatusOr<std::optional<std::string>> AttachedDevice(const std::string& volume_id) override;
   absl::Status Detach(const std::string& volume_id) override;
   absl::StatusOr<FormatRecord> LoadFormatRecord(const std::string& volume_id) override;
   // FAILED_PRECONDITION when the record would go back from kFormatted.
   absl::Status StoreFormatRecord(const std::string& volume_id, const FormatRecord& record) override;
 
  private:
-  explicit LoopBackend(std::string directory)
-      : directory_(std::move(directory)), volumes_(directory_ + "/volumes") {}
+  LoopBackend(std::string directory, std::string identity_file)
+      : directory_(std::move(directory)),
+        volumes_(directory_ + "/volumes"),
+        identity_file_(std::move(identity_file)) {}
 
+  std::string IdentityPath() const { return directory_ + "/id"; }
+  absl::StatusOr<std::string> ReadOrMakeIdentity() const;
   absl::Status CheckDirectory() const;
+  absl::Status CheckIdentity() const;
+  absl::Status TakeLock() const;
   std::string ImagePath(const std::string& volume_id) const;
   std::string MetadataPath(const std::string& volume_id) const;
   absl::StatusOr<LoopMetadata> LoadMetadata(const std::string& volume_id) const;
@@ -64,8 +77,12 @@ class LoopBackend final : public Backend {
 
   const std::string directory_;
   const std::string volumes_;
+  const std::string identity_file_;
+  std::string identity_;     // of the directory; does not change after Open
   std::mutex create_mutex_;  // from the look at the room until the new image counts against it
-  UniqueFd lock_;
+  mutable std::mutex lock_mutex_;
+  bool lock_wanted_ = false;  // guarded by lock_mutex_
+  mutable UniqueFd lock_;     // guarded by lock_mutex_
 };
 
 }  // namespace cryptvol::block

@@ -169,7 +169,8 @@ absl::StatusOr<std::string> Reuse(BoundLoop loop, const std::string& image, uint
   if (loop.read_only() != options.read_only) {
     return MakeStatus(
         absl::StatusCode::kAlreadyExists,
-        "{}: it is attached already, {}, as {}, and is wanted {}; unstage the volume first",
+        "{}: it is attached already, {}, as {}, and is wanted {}; unstage the volume first, "
+        "or end what uses it (lsof, fuser) and detach it (losetup --detach)",
         attempt, loop.read_only() ? "read-only" : "read-write", loop.path,
         options.read_only ? "read-only" : "read-write");
   }

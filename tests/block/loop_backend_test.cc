@@ -46,7 +46,7 @@ class LoopBackendTest : public testing::Test {
 
   // As a driver that was started again sees the directory.
   std::unique_ptr<LoopBackend> OpenAgain() {
-    auto backend = LoopBackend::Open(directory_);
+    auto backend = LoopBackend::Open(directory_, scratch_ / "identity");
     return Must(std::move(backend));
   }
   std::string File(const std::string& name) { return directory_ + "/volumes/" + name; }
@@ -188,6 +188,20 @@ TEST_F(LoopBackendTest, DeleteErasesTheHeader) {
   EXPECT_EQ(data, secret);
 }
 
+// An image without metadata may have a header all the same.
+TEST_F(LoopBackendTest, DeleteErasesTheHeaderOfAnImageWithoutMetadata) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  const UniqueFd image = Must(OpenFile(File("v1.img"), O_RDWR));
+  const std::vector<uint8_t> secret(3000, 'k');
+  ASSERT_THAT(WriteFullyAt(image.get(), secret, 9 * kMiB, "image"), IsOk());
+  std::filesystem::remove(File("v1.json"));
+  EXPECT_THAT(backend_->Delete("v1"), IsOk());
+  std::vector<uint8_t> left(secret.size());
+  ASSERT_THAT(ReadFullyAt(image.get(), left, 9 * kMiB, "image"), IsOk());
+  EXPECT_EQ(left, std::vector<uint8_t>(secret.size()));
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
 // Deleting leaves alone what belongs to an id that begins like its own.
 TEST_F(LoopBackendTest, DeleteKeepsToItsOwnFiles) {
   ASSERT_THAT(backend_->Create(Spec("v.json.tmpabcdef")), IsOk());
@@ -306,6 +320,57 @@ TEST_F(LoopBackendTest, MissingDirectoryIsAnError) {
   EXPECT_THAT(backend_->Get("v1"), IsOk());
 }
 
+// So is the empty directory that is seen when the disk is not mounted at the driver's start. Nothing is
+// made in it, and the volumes are there again with the disk.
+TEST_F(LoopBackendTest, AnEmptyDirectoryInItsPlaceIsAnError) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  std::filesystem::rename(directory_, scratch_ / "elsewhere");
+  for (const bool volumes_too : {false, true}) {
+    std::filesystem::create_directories(directory_ + (volumes_too ? "/volumes" : ""));
+    auto again = OpenAgain();
+    EXPECT_THAT(again->LockForDriver(), IsOk());
+    EXPECT_THAT(again->Get("v1"), Fails(kPrecondition, "mounted"));
+    EXPECT_THAT(again->Create(Spec("v1")), Fails(kPrecondition, "mounted"));
+    EXPECT_THAT(again->Delete("v1"), Fails(kPrecondition, "mounted"));
+    EXPECT_THAT(again->List(), Fails(kPrecondition, "mounted"));
+    EXPECT_THAT(again->AvailableBytes(), Fails(kPrecondition, "mounted"));
+    EXPECT_EQ(NamesIn(directory_).size(), volumes_too ? 1u : 0u);
+    std::filesystem::remove_all(directory_);
+    std::filesystem::rename(scratch_ / "elsewhere", directory_);
+    EXPECT_THAT(again->Get("v1"), IsOk());
+    // The lock that could not be taken at the start is.
+    EXPECT_THAT(OpenAgain()->LockForDriver(), Fails(kPrecondition, "another driver"));
+    std::filesystem::rename(directory_, scratch_ / "elsewhere");
+  }
+  std::filesystem::rename(scratch_ / "elsewhere", directory_);
+}
+
+// And another disk: its volumes may have the same names. Forgetting the old one is for a person to do.
+TEST_F(LoopBackendTest, AnotherDirectoryInItsPlaceIsAnError) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  std::filesystem::rename(directory_, scratch_ / "elsewhere");
+  ASSERT_THAT(LoopBackend::Open(directory_, scratch_ / "another identity").status(), IsOk());
+  EXPECT_THAT(backend_->Get("v1"), Fails(kPrecondition, scratch_ / "identity"));
+  EXPECT_THAT(OpenAgain()->Get("v1"), Fails(kPrecondition, "is another directory's"));
+  std::filesystem::remove(scratch_ / "identity");
+  EXPECT_THAT(OpenAgain()->Get("v1"), Fails(absl::StatusCode::kNotFound, "no such"));
+}
+
+// Where the node's state is new, or the directory is of a time when it had no identity, it is taken as
+// it is.
+TEST_F(LoopBackendTest, ADirectoryThatTheNodeDoesNotKnowIsTaken) {
+  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
+  std::filesystem::remove(scratch_ / "identity");
+  EXPECT_THAT(OpenAgain()->Get("v1"), IsOk());
+  EXPECT_THAT(backend_->Get("v1"), IsOk());
+  std::filesystem::remove(scratch_ / "identity");
+  std::filesystem::remove(directory_ + "/id");
+  EXPECT_THAT(OpenAgain()->Get("v1"), IsOk());
+  WriteAt(scratch_ / "identity", 0, "what is this");
+  const auto damaged = LoopBackend::Open(directory_, scratch_ / "identity").status();
+  EXPECT_THAT(damaged, Fails(absl::StatusCode::kDataLoss, scratch_ / "identity"));
+}
+
 // A file that was copied to another volume's name does not become that volume.
 TEST_F(LoopBackendTest, CopiedMetadataIsALoss) {
   ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
@@ -337,7 +402,7 @@ class SmallFilesystemTest : public LoopBackendTest {
   SmallFilesystemTest() : loop_(MakeImage(scratch_ / "fs.img", 128 * kMiB)) {
     RunTool("mkfs.ext4", {"-q", "-m", "0", loop_.path()});
     mount_.emplace(loop_.path(), "ext4", scratch_ / "mnt");
-    auto backend = LoopBackend::Open(mount_->target());
+    auto backend = LoopBackend::Open(mount_->target(), scratch_ / "small identity");
     small_ = Must(std::move(backend));
   }
 
@@ -445,7 +510,7 @@ TEST_F(LoopBackendTest, OneDriverServesADirectory) {
   ASSERT_THAT(backend_->LockForDriver(), IsOk());
   auto second = OpenAgain();
   EXPECT_THAT(second->LockForDriver(), Fails(kPrecondition, directory_ + "/lock"));
-  EXPECT_THAT(second->Create(Spec("v1")), IsOk());
+  EXPECT_THAT(OpenAgain()->Create(Spec("v1")), IsOk());
   backend_ = OpenAgain();
   EXPECT_THAT(second->LockForDriver(), IsOk());
 }
