@@ -19,13 +19,30 @@ constexpr std::chrono::hours kAfterFailure(1);
 constexpr std::chrono::seconds kDeadline(20);
 constexpr size_t kMaxOutput = size_t{16} << 20;
 
-absl::StatusOr<VolumesByKey> Parse(const std::string& text) {
+// Of a backend that cannot be listed now, what was known last: a key that its volumes may need must not
+// look as if it were out of use.
+void KeepLast(const std::string& backend, const VolumesByKey& last, VolumesByKey& counts) {
+  for (const auto& [group, count] : last) {
+    if (group.backend == backend) counts[group] = count;
+  }
+}
+
+absl::StatusOr<VolumeCount> Parse(const std::string& text, const VolumesByKey& last) {
   const nlohmann::json volumes = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!volumes.is_array()) return Internal("key list printed something else than a list");
-  VolumesByKey counts;
+  VolumeCount counts;
   for (const nlohmann::json& volume : volumes) {
+    counts.unknown += volume.value("unknown", true) ? 1 : 0;
+    if (const std::string backend = volume.value("backend", "");
+        volume.value("volume_id", "").empty()) {
+      Log(LogLevel::kWarning, "the volumes of a backend could not be counted by their keys",
+          {{"backend", backend}, {"error", volume.value("note", "")}});
+      KeepLast(backend, last, counts.by_key);
+      continue;
+    }
     if (volume.value("keyslots", 0) == 0) continue;
-    ++counts[{volume.value("backend", ""), volume.value("key_id", "")}];
+    ++counts.by_key[{volume.value("backend", ""), volume.value("key_id", ""),
+                     volume.value("other_keyslots", size_t{0})}];
   }
   return counts;
 }
@@ -52,7 +69,9 @@ void KeyCensus::Work() {
     const auto counts = Count();
     if (counts.ok()) {
       telemetry_->SetVolumes(*counts);
+      last_ = counts->by_key;
     } else {
+      telemetry_->ForgetUnknownVolumes();
       Log(LogLevel::kWarning, "the volumes could not be counted by their keys",
           {{"error", Message(counts.status())}});
     }
@@ -61,7 +80,7 @@ void KeyCensus::Work() {
   }
 }
 
-absl::StatusOr<VolumesByKey> KeyCensus::Count() const {
+absl::StatusOr<VolumeCount> KeyCensus::Count() const {
   Command list;
   list.program = "/proc/self/exe";
   list.max_output = kMaxOutput;
@@ -72,7 +91,7 @@ absl::StatusOr<VolumesByKey> KeyCensus::Count() const {
   }
   CV_ASSIGN_OR_RETURN(const CommandResult result, RunCommand(list, Deadline::After(kDeadline)));
   if (!result.ok()) return Internal("key list failed: {}", result.Complaint());
-  return Parse(result.out);
+  return Parse(result.out, last_);
 }
 
 }  // namespace cryptvol::driver

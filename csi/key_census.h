@@ -27,13 +27,14 @@ class KeyCensus {
 
  private:
   void Work();
-  absl::StatusOr<VolumesByKey> Count() const;
+  absl::StatusOr<VolumeCount> Count() const;
 
   const Options* const options_;
   Telemetry* const telemetry_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false;
+  VolumesByKey last_;  // of the thread alone
   std::thread thread_;
 };
 

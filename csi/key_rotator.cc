@@ -16,7 +16,7 @@ namespace {
 
 // A CSI call that works on the volume goes first; a rotation that never gets its turn is reported, and
 // offered again by the next NodePublishVolume.
-constexpr int kLockTries = 30;
+constexpr int kTries = 30;
 constexpr std::chrono::seconds kBetweenTries(1);
 // A Secret that opens nothing costs a key derivation each time that it is tried.
 constexpr std::chrono::minutes kAfterFailure(10);
@@ -75,13 +75,14 @@ void KeyRotator::Forget(const std::string& volume_id) {
   const std::lock_guard lock(mutex_);
   in_line_.erase(volume_id);
   failed_.erase(volume_id);
+  if (at_work_ == volume_id) forgotten_ = true;
   std::erase_if(queue_,
                 [&](const Waiting& waiting) { return waiting.request.volume_id == volume_id; });
 }
 
 bool KeyRotator::NeedsWork(const std::string& volume_id,
                            const SecretFingerprint& fingerprint) const {
-  if (at_work_ == volume_id) return false;  // offered again if that was with an older Secret
+  if (at_work_ == volume_id) return fingerprint != at_work_with_;
   if (const auto known = in_line_.find(volume_id); known != in_line_.end()) {
     if (known->second == fingerprint) return false;
   }
@@ -90,13 +91,19 @@ bool KeyRotator::NeedsWork(const std::string& volume_id,
          std::chrono::steady_clock::now() - failure->second.at >= kAfterFailure;
 }
 
+bool KeyRotator::IsQueued(const std::string& volume_id) const {
+  return std::ranges::any_of(
+      queue_, [&](const Waiting& waiting) { return waiting.request.volume_id == volume_id; });
+}
+
 void KeyRotator::Offer(volume::RotateRequest request) {
   const SecretFingerprint fingerprint = FingerprintOf(request.secret);
   {
     const std::lock_guard lock(mutex_);
-    if (!NeedsWork(request.volume_id, fingerprint)) return;
+    // The newest says what holds: an older one that waits may have been a mistake that was taken back.
     std::erase_if(queue_,
                   [&](const Waiting& old) { return old.request.volume_id == request.volume_id; });
+    if (!NeedsWork(request.volume_id, fingerprint)) return;
     queue_.push_back({.request = std::move(request)});
   }
   changed_.notify_all();
@@ -117,11 +124,13 @@ void KeyRotator::Work() {
     Waiting waiting = std::move(queue_.front());
     queue_.pop_front();
     at_work_ = waiting.request.volume_id;
+    at_work_with_ = FingerprintOf(waiting.request.secret);
+    forgotten_ = false;
     lock.unlock();
     const bool begun = Rotate(waiting);
     lock.lock();
     at_work_.clear();
-    if (!begun) PutBack(lock, std::move(waiting));
+    if (!begun && !forgotten_) PutBack(lock, std::move(waiting));
   }
   stopped_ = true;
   changed_.notify_all();
@@ -129,14 +138,17 @@ void KeyRotator::Work() {
 
 bool KeyRotator::Rotate(const Waiting& waiting) {
   const volume::RotateRequest& request = waiting.request;
-  auto lock = locks_->TryLock(request.volume_id, "the comparison of its keys with the Secret");
-  if (!lock.ok()) {
-    const bool last = waiting.tries + 1 >= kLockTries;
-    if (last) node_->ReportFailedRotation(request.volume_id, lock.status());
+  const auto later = [&](const absl::Status& why) {
+    const bool last = waiting.tries + 1 >= kTries;
+    if (last) node_->ReportFailedRotation(request.volume_id, why);
     return last;
-  }
+  };
+  auto lock = locks_->TryLock(request.volume_id, "the comparison of its keys with the Secret");
+  if (!lock.ok()) return later(lock.status());
   const SecretFingerprint fingerprint = FingerprintOf(request.secret);
-  if (node_->RotateKeys(request, *std::move(lock)).ok()) {
+  const absl::Status rotated = node_->RotateKeys(request, *std::move(lock)).status();
+  if (absl::IsAborted(rotated)) return later(rotated);
+  if (rotated.ok()) {
     Remember(request.volume_id, fingerprint);
     return true;
   }
@@ -145,10 +157,13 @@ bool KeyRotator::Rotate(const Waiting& waiting) {
   return true;
 }
 
-// At the end, so that others do not wait for one that is busy. From there it can be forgotten, or replaced.
+// At the end, so that others do not wait for one that is busy. From there it can be forgotten, or replaced;
+// unless a newer Secret is there already.
 void KeyRotator::PutBack(std::unique_lock<std::mutex>& lock, Waiting waiting) {
-  ++waiting.tries;
-  queue_.push_back(std::move(waiting));
+  if (!IsQueued(waiting.request.volume_id)) {
+    ++waiting.tries;
+    queue_.push_back(std::move(waiting));
+  }
   changed_.wait_for(lock, kBetweenTries, [this] { return stopping_; });
 }
 

@@ -72,11 +72,14 @@ class KeyRotator {
     std::chrono::steady_clock::time_point at;
   };
   bool NeedsWork(const std::string& volume_id, const SecretFingerprint& fingerprint) const;
+  bool IsQueued(const std::string& volume_id) const;
 
   std::map<std::string, SecretFingerprint> in_line_;  // these are guarded by mutex_
   std::map<std::string, Failure> failed_;
   std::deque<Waiting> queue_;
   std::string at_work_;  // the volume; empty: none
+  SecretFingerprint at_work_with_ = {};
+  bool forgotten_ = false;  // it was, since the work on it began
   bool stopping_ = false;
   bool stopped_ = false;
   std::thread thread_;

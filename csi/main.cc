@@ -72,7 +72,7 @@ absl::Status RunServer(Options& options) {
   }
   std::vector<std::unique_ptr<block::Backend>> backends;
   for (const std::string& spec : options.backends) {
-    CV_ASSIGN_OR_RETURN(auto backend, block::OpenBackend(spec));
+    CV_ASSIGN_OR_RETURN(auto backend, block::OpenBackend(spec, options.state_dir));
     CV_RETURN_IF_ERROR(backend->LockForDriver());
     backends.push_back(std::move(backend));
   }

@@ -12,6 +12,7 @@
 #include "csi/maintenance_tools.h"
 #include "csi/volume_listing.h"
 #include "csi/volume_locks.h"
+#include "luks/foreign_text.h"
 #include "luks/header.h"
 #include "luks/recovery_token.h"
 #include "luks/token.h"
@@ -131,7 +132,8 @@ void PrintHeader(const nlohmann::json& header, std::FILE* out) {
   }
   if (header.contains("token")) {
     for (const auto& [name, value] : header["token"].items()) {
-      fmt::print(out, "token {:<10} {}\n", name, value.dump());
+      // In ASCII: somebody else may have written the token, and this goes to a terminal.
+      fmt::print(out, "token {:<10} {}\n", name, value.dump(-1, ' ', true));
     }
   }
   PrintKeyslots(header, out);
@@ -239,7 +241,8 @@ nlohmann::json ToJson(const ListedVolume& volume) {
   return {{"volume_id", volume.volume_id}, {"backend", volume.backend},
           {"device", volume.device},       {"capacity_bytes", volume.capacity_bytes},
           {"attached", volume.attached},   {"encrypted", volume.encrypted},
-          {"keyslots", volume.keyslots},   {"recovery", volume.recovery},
+          {"keyslots", volume.keyslots},   {"other_keyslots", volume.other_keyslots},
+          {"unknown", volume.unknown},     {"recovery", volume.recovery},
           {"key_id", volume.key_id},       {"note", volume.note}};
 }
 
@@ -257,6 +260,8 @@ absl::StatusOr<std::vector<ListedVolume>> ListStatic(const Options& options,
 }
 
 std::string Note(const ListedVolume& volume) {
+  if (volume.volume_id.empty())
+    return volume.backend + ": its volumes are not known: " + volume.note;
   if (volume.device.empty() || volume.note.empty()) return volume.device + volume.note;
   return volume.device + ": " + volume.note;
 }
@@ -264,7 +269,7 @@ std::string Note(const ListedVolume& volume) {
 absl::Status ListVolumes(const Options& options, const MaintenanceOptions& maintenance,
                          std::FILE* out) {
   CV_ASSIGN_OR_RETURN(auto storage, OpenStorage(options));
-  CV_ASSIGN_OR_RETURN(std::vector<ListedVolume> volumes, ListBackendVolumes(*storage));
+  std::vector<ListedVolume> volumes = ListBackendVolumes(*storage);
   CV_ASSIGN_OR_RETURN(const std::vector<ListedVolume> others, ListStatic(options, *storage));
   volumes.insert(volumes.end(), others.begin(), others.end());
   if (maintenance.json) {
@@ -273,11 +278,14 @@ absl::Status ListVolumes(const Options& options, const MaintenanceOptions& maint
     fmt::print(out, "{}\n", list.dump(2, ' ', true));
     return absl::OkStatus();
   }
-  static constexpr char kRow[] = "{:<44} {:>16} {:<8} {:>8} {:<8} {:<20} {}\n";
-  fmt::print(out, kRow, "VOLUME", "BYTES", "ATTACHED", "KEYSLOTS", "RECOVERY", "KEY ID", "NOTE");
+  static constexpr char kRow[] = "{:<44} {:>16} {:<8} {:>8} {:>6} {:<8} {:<20} {}\n";
+  fmt::print(out, kRow, "VOLUME", "BYTES", "ATTACHED", "KEYSLOTS", "OTHERS", "RECOVERY", "KEY ID",
+             "NOTE");
   for (const ListedVolume& volume : volumes) {
-    fmt::print(out, kRow, volume.volume_id, volume.capacity_bytes, volume.attached ? "yes" : "no",
-               volume.keyslots, volume.recovery ? "yes" : "no", volume.key_id, Note(volume));
+    fmt::print(out, kRow, volume.volume_id.empty() ? "?" : luks::Printable(volume.volume_id),
+               volume.capacity_bytes, volume.attached ? "yes" : "no", volume.keyslots,
+               volume.other_keyslots, volume.recovery ? "yes" : "no",
+               luks::Printable(volume.key_id), luks::Printable(Note(volume)));
   }
   return absl::OkStatus();
 }

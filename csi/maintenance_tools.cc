@@ -19,7 +19,7 @@ namespace cryptvol::driver {
 absl::StatusOr<std::unique_ptr<volume::Storage>> OpenStorage(const Options& options) {
   std::vector<std::unique_ptr<block::Backend>> backends;
   for (const std::string& spec : options.backends) {
-    CV_ASSIGN_OR_RETURN(auto backend, block::OpenBackend(spec));
+    CV_ASSIGN_OR_RETURN(auto backend, block::OpenBackend(spec, options.state_dir));
     backends.push_back(std::move(backend));
   }
   CV_ASSIGN_OR_RETURN(auto records, block::StaticRecords::Open(options.state_dir + "/volumes"));
@@ -36,7 +36,9 @@ absl::StatusOr<std::unique_ptr<Tools>> OpenTools(const Options& options) {
   }
   CV_ASSIGN_OR_RETURN(const uint64_t memory, ParseSize(options.kdf_memory_budget));
   tools->workers = std::make_unique<worker::ClientFactory>(program);
-  tools->budget = std::make_unique<volume::KdfBudget>(memory, volume::ReadFreeMemory);
+  CV_ASSIGN_OR_RETURN(auto ledger, volume::KdfLedger::Open(KdfLedgerPath(options)));
+  tools->budget =
+      std::make_unique<volume::KdfBudget>(memory, volume::ReadFreeMemory, std::move(ledger));
   volume::Environment& environment = tools->environment;
   environment.driver_name = options.driver_name;
   environment.storage = tools->storage.get();

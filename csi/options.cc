@@ -88,6 +88,8 @@ absl::StatusOr<volume::HeaderEscrow> OpenEscrow(const Options& options) {
   return escrow;
 }
 
+std::string KdfLedgerPath(const Options& options) { return options.state_dir + "/kdf.lock"; }
+
 absl::StatusOr<uint64_t> ParseSize(const std::string& text) {
   uint64_t value = 0;
   const char* end = text.data() + text.size();

@@ -44,6 +44,9 @@ absl::Status ValidateOptions(Options& options);
 // INVALID_ARGUMENT names the flag.
 absl::StatusOr<volume::HeaderEscrow> OpenEscrow(const Options& options);
 
+// Where the driver and the commands beside it tell each other what their key derivations take.
+std::string KdfLedgerPath(const Options& options);
+
 // "256MiB", "1GiB", "64Mi", "1000000": binary units only.
 absl::StatusOr<uint64_t> ParseSize(const std::string& text);
 

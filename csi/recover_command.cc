@@ -13,6 +13,7 @@
 #include "csi/volume_locks.h"
 #include "luks/recovery_token.h"
 #include "luks/token.h"
+#include "volume/unlock.h"
 
 namespace cryptvol::driver {
 namespace {
@@ -85,8 +86,14 @@ class Recovery {
           "{} has no LUKS header: it holds {}", options_.device,
           inspection.device.found.empty() ? "nothing" : inspection.device.found);
     }
+    if (inspection.header->token.has_value()) {
+      volume_id_ = inspection.header->token->token.volume_id;
+    }
     CV_ASSIGN_OR_RETURN(const SecretBytes passphrase,
                         FindPassphrase(inspection.header->recovery, identities, options_.device));
+    // Keyslots with costly key derivations may come before the recovery keyslot.
+    CV_ASSIGN_OR_RETURN(const volume::KdfBudget::Grant grant,
+                        Budget(inspection.header->kdf_memory_bytes));
     return worker_->Unlock(passphrase, After(env_.limits.unlock)).status();
   }
 
@@ -104,18 +111,26 @@ class Recovery {
     CV_ASSIGN_OR_RETURN(const SecretBytes key, ReadKey(options_.new_key_file));
     CV_ASSIGN_OR_RETURN(const luks::FormatParameters parameters,
                         luks::ResolveFormatParameters({}, {}, false));
+    CV_ASSIGN_OR_RETURN(const volume::KdfBudget::Grant grant,
+                        Budget(parameters.kdf_memory_bytes()));
     CV_ASSIGN_OR_RETURN(const int keyslot,
                         worker_->AddKeyslot(parameters, key, After(2 * env_.limits.unlock)));
+    if (!volume_id_.empty()) volume::KeepHeader(env_, options_.device, volume_id_);
     fmt::print(out, "The new key opens keyslot {}.\n", keyslot);
     return absl::OkStatus();
   }
 
  private:
+  absl::StatusOr<volume::KdfBudget::Grant> Budget(uint64_t bytes) {
+    return volume::AcquireKdfMemory(env_, bytes);
+  }
+
   static Deadline After(std::chrono::milliseconds limit) { return Deadline::After(limit); }
 
   const volume::Environment& env_;
   const RecoverOptions& options_;
   std::unique_ptr<volume::DeviceWorker> worker_;
+  std::string volume_id_;  // as the token says; empty without one
 };
 
 absl::Status Recover(const Options& options, const RecoverOptions& recover, std::FILE* out) {

@@ -275,6 +275,8 @@ absl::StatusOr<volume::CreateRequest> ParseCreateVolume(::csi::v1::CreateVolumeR
       result.capacity_bytes,
       ResolveCapacity(request->capacity_range(),
                       first.block ? 0 : filesystem::MinimumBytes(first.filesystem)));
+  result.required_bytes = static_cast<uint64_t>(request->capacity_range().required_bytes());
+  result.limit_bytes = static_cast<uint64_t>(request->capacity_range().limit_bytes());
   CV_ASSIGN_OR_RETURN(
       result.secret,
       ParseSecret(result.options, request->secrets(),

@@ -119,10 +119,11 @@ void BlockSignals() {
 }
 
 absl::Status Serve(const Options& options, const Parts& parts) {
-  volume::KdfBudget budget(options.kdf_memory_bytes, volume::ReadFreeMemory);
+  CV_ASSIGN_OR_RETURN(VolumeLocks locks, VolumeLocks::Open(options.state_dir));
+  CV_ASSIGN_OR_RETURN(auto ledger, volume::KdfLedger::Open(KdfLedgerPath(options)));
+  volume::KdfBudget budget(options.kdf_memory_bytes, volume::ReadFreeMemory, std::move(ledger));
   Telemetry telemetry({[&] { return budget.in_use(); }, [&] { return budget.most_in_use(); },
                        parts.abandoned_workers});
-  CV_ASSIGN_OR_RETURN(VolumeLocks locks, VolumeLocks::Open(options.state_dir));
   volume::InspectionGate inspections;
   volume::Environment environment = MakeEnvironment(options, parts, &budget, &telemetry);
   environment.inspections = &inspections;

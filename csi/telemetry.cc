@@ -3,6 +3,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <filesystem>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -63,8 +64,16 @@ Telemetry::Telemetry(LiveValues live)
                    .Name("cryptvol_volumes")
                    .Help("Encrypted volumes of the backends, staged or not, and static ones that "
                          "were staged on this node, by the CRYPTO_KEY_ID of the key that opens "
-                         "them.")
+                         "them, and the number of keyslots besides its own and the recovery "
+                         "keyslot: with such a one, an earlier key may open the volume too.")
                    .Register(registry_)),
+      unknown_volumes_(
+          prometheus::BuildGauge()
+              .Name("cryptvol_volumes_unknown")
+              .Help("Volumes, and backends as a whole, that are not in cryptvol_volumes because "
+                    "their headers or metadata could not be read: a key that seems to be out of "
+                    "use may be theirs. NaN when nothing could be counted.")
+              .Register(registry_)),
       open_volumes_(AddGauge(registry_, "cryptvol_open_volumes",
                              "Encrypted volumes that are mapped on this node.")),
       kdf_in_use_(AddGauge(registry_, "cryptvol_kdf_memory_bytes",
@@ -72,7 +81,13 @@ Telemetry::Telemetry(LiveValues live)
       kdf_most_(AddGauge(registry_, "cryptvol_kdf_memory_max_bytes",
                          "The most that it was since the start.")),
       abandoned_(AddGauge(registry_, "cryptvol_abandoned_workers",
-                          "Killed worker processes that wait in the kernel for a device.")) {}
+                          "Killed worker processes that wait in the kernel for a device.")) {
+  // From the first scrape on: a series that begins with its first failure does not grow, and no alert
+  // on its growth would see that one.
+  for (const char* result : {"rotated", "unchanged", "failed"})
+    rotations_.Add({{"result", result}});
+  for (const char* result : {"ok", "failed"}) escrows_.Add({{"result", result}});
+}
 
 void Telemetry::UnlockTook(std::chrono::duration<double> time) { unlocks_.Observe(time.count()); }
 
@@ -84,16 +99,25 @@ void Telemetry::EscrowEnded(const absl::Status& status) {
   escrows_.Add({{"result", status.ok() ? "ok" : "failed"}}).Increment();
 }
 
-void Telemetry::SetVolumes(const VolumesByKey& volumes) {
+void Telemetry::ForgetUnknownVolumes() {
+  unknown_volumes_.Add({}).Set(std::numeric_limits<double>::quiet_NaN());
+}
+
+void Telemetry::SetVolumes(const VolumeCount& count) {
+  unknown_volumes_.Add({}).Set(count.unknown);
+  const VolumesByKey& volumes = count.by_key;
   const std::lock_guard lock(volumes_mutex_);
-  for (const auto& [labels, gauge] : volumes_told_) {
-    if (!volumes.contains(labels)) volumes_.Remove(gauge);
+  for (const auto& [group, gauge] : volumes_told_) {
+    if (!volumes.contains(group)) volumes_.Remove(gauge);
   }
   std::erase_if(volumes_told_, [&](const auto& told) { return !volumes.contains(told.first); });
-  for (const auto& [labels, count] : volumes) {
-    prometheus::Gauge& gauge = volumes_.Add({{"backend", labels.first}, {"key_id", labels.second}});
-    gauge.Set(count);
-    volumes_told_[labels] = &gauge;
+  for (const auto& [group, number] : volumes) {
+    prometheus::Gauge& gauge =
+        volumes_.Add({{"backend", group.backend},
+                      {"key_id", group.key_id},
+                      {"other_keyslots", std::to_string(group.other_keyslots)}});
+    gauge.Set(number);
+    volumes_told_[group] = &gauge;
   }
 }
 

@@ -10,19 +10,33 @@
 #include <prometheus/registry.h>
 
 #include <chrono>
+#include <compare>
+#include <cstddef>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <string>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "volume/environment.h"
 
 namespace cryptvol::driver {
 
-// How many volumes there are of each backend and key id.
-using VolumesByKey = std::map<std::pair<std::string, std::string>, int>;
+// What a count of volumes is told by.
+struct VolumeGroup {
+  std::string backend;
+  std::string key_id;
+  size_t other_keyslots = 0;  // see ListedVolume
+
+  auto operator<=>(const VolumeGroup&) const = default;
+};
+
+using VolumesByKey = std::map<VolumeGroup, int>;
+
+struct VolumeCount {
+  VolumesByKey by_key;
+  int unknown = 0;  // volumes, and backends as a whole, of which nothing could be told
+};
 
 // What is asked at the moment of a scrape.
 struct LiveValues {
@@ -41,7 +55,9 @@ class Telemetry : public volume::Observer {
   void EscrowEnded(const absl::Status& status) override;
 
   // Replaces what was told before.
-  void SetVolumes(const VolumesByKey& volumes);
+  void SetVolumes(const VolumeCount& volumes);
+  // When there was no count: how many are unknown is no number then.
+  void ForgetUnknownVolumes();
 
   // Counts and logs one finished RPC. `method` is "NodeStageVolume". Nothing of the request but the
   // volume's id is logged. Failures are warnings; repeated polls (Probe, capabilities) are logged
@@ -60,8 +76,10 @@ class Telemetry : public volume::Observer {
   prometheus::Family<prometheus::Counter>& rotations_;
   prometheus::Family<prometheus::Counter>& escrows_;
   std::mutex volumes_mutex_;
-  std::map<std::pair<std::string, std::string>, prometheus::Gauge*> volumes_told_;
+  std::map<VolumeGroup, prometheus::Gauge*> volumes_told_;
   prometheus::Family<prometheus::Gauge>& volumes_;
+  prometheus::Family<prometheus::Gauge>&
+      unknown_volumes_;  // without a sample until the first count
   prometheus::Gauge& open_volumes_;
   prometheus::Gauge& kdf_in_use_;
   prometheus::Gauge& kdf_most_;

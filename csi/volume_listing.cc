@@ -17,11 +17,21 @@
 namespace cryptvol::driver {
 namespace {
 
+void DescribeKeyslots(size_t keyslots, const std::vector<luks::RecoveryToken>& recovery,
+                      ListedVolume& volume) {
+  volume.keyslots = keyslots;
+  volume.recovery = !recovery.empty();
+  // A token without its keyslot opens nothing, and is not among those.
+  const size_t known = recovery.size() + 1;
+  volume.other_keyslots = keyslots - std::min(keyslots, known);
+}
+
 ListedVolume Describe(block::Backend& backend, const block::VolumeInfo& info) {
   ListedVolume volume;
   volume.volume_id = info.spec.volume_id;
   volume.backend = backend.name();
   if (!info.damage.ok()) {
+    volume.unknown = true;
     volume.note = Message(info.damage);
     return volume;
   }
@@ -34,11 +44,11 @@ ListedVolume Describe(block::Backend& backend, const block::VolumeInfo& info) {
   }
   const auto header = ReadHeader(backend.Location(info.spec.volume_id));
   if (!header.ok()) {
+    volume.unknown = !absl::IsNotFound(header.status());
     volume.note = absl::IsNotFound(header.status()) ? "not formatted" : Message(header.status());
     return volume;
   }
-  volume.keyslots = header->keyslots.size();
-  volume.recovery = !luks::FindRecoveryTokens(*header).empty();
+  DescribeKeyslots(header->keyslots.size(), luks::FindRecoveryTokens(*header), volume);
   const auto token = luks::FindToken(*header);
   if (token.ok() && token->has_value()) volume.key_id = (*token)->token.key_id;
   if (!token.ok()) volume.note = Message(token.status());
@@ -82,8 +92,8 @@ void Describe(const block::StaticDevice& known, const volume::Inspection& inspec
                               known.luks_uuid);
     return;
   }
-  volume.keyslots = header.keyslots.size();
-  volume.recovery = !header.recovery.empty();
+  volume.unknown = false;
+  DescribeKeyslots(header.keyslots.size() + header.ignored.size(), header.recovery, volume);
   if (header.token.has_value()) volume.key_id = header.token->token.key_id;
 }
 
@@ -92,6 +102,7 @@ ListedVolume LookAt(const block::StaticDevice& known, const std::string& record,
   ListedVolume volume;
   volume.volume_id = known.volume_id;
   volume.backend = "static";
+  volume.unknown = true;  // until its header is seen
   volume.device = known.device;
   volume.encrypted = true;
   const auto lock = locks.TryLock("the list's look at " + known.volume_id, "the list of keys");
@@ -135,11 +146,18 @@ std::vector<ListedVolume> ListStaticVolumes(const std::vector<block::StaticDevic
   return volumes;
 }
 
-absl::StatusOr<std::vector<ListedVolume>> ListBackendVolumes(const volume::Storage& storage) {
+std::vector<ListedVolume> ListBackendVolumes(const volume::Storage& storage) {
   std::vector<ListedVolume> volumes;
   for (const auto& backend : storage.backends()) {
-    CV_ASSIGN_OR_RETURN(const std::vector<block::VolumeInfo> infos, backend->List());
-    for (const block::VolumeInfo& info : infos) volumes.push_back(Describe(*backend, info));
+    const auto infos = backend->List();
+    if (!infos.ok()) {
+      ListedVolume& unknown = volumes.emplace_back();
+      unknown.backend = backend->name();
+      unknown.unknown = true;
+      unknown.note = Message(infos.status());
+      continue;
+    }
+    for (const block::VolumeInfo& info : *infos) volumes.push_back(Describe(*backend, info));
   }
   return volumes;
 }

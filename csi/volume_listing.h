@@ -16,20 +16,26 @@
 namespace cryptvol::driver {
 
 struct ListedVolume {
-  std::string volume_id;
-  std::string backend;  // "static" of a static volume
-  std::string device;   // of a static volume
+  std::string volume_id;  // empty: what is said is of the whole backend
+  std::string backend;    // "static" of a static volume
+  std::string device;     // of a static volume
   uint64_t capacity_bytes = 0;
   bool attached = false;  // of a static volume: the device is there
   bool encrypted = false;
   size_t keyslots = 0;    // the recovery keyslot included
   bool recovery = false;  // there is one
-  std::string key_id;     // the CRYPTO_KEY_ID that it was last opened or rotated with; may be empty
-  std::string note;       // why there is no more to say: "not encrypted", "not formatted", an error
+  // Those besides the one of the key that key_id names, and the recovery keyslot: an earlier key may
+  // still open the volume with it.
+  size_t other_keyslots = 0;
+  std::string key_id;  // the CRYPTO_KEY_ID that it was last opened or rotated with; may be empty
+  bool unknown =
+      false;  // what opens it could not be told: some key may be needed that is named nowhere else
+  std::string note;  // why there is no more to say: "not encrypted", "not formatted", an error
 };
 
-// All volumes of all backends. Reads each header, so it waits for storage that does not answer.
-absl::StatusOr<std::vector<ListedVolume>> ListBackendVolumes(const volume::Storage& storage);
+// All volumes of all backends. Reads each header, so it waits for storage that does not answer. Of a
+// backend that cannot be listed there is one entry, without a volume id.
+std::vector<ListedVolume> ListBackendVolumes(const volume::Storage& storage);
 
 // What the static volumes are that were staged on this node, encrypted. Their devices are looked at by
 // workers of `workers`, and count only with the header that they had then. Waits for none longer than
