@@ -33,9 +33,11 @@ class ControlGroup {
     Limit(bytes);
   }
   ~ControlGroup() {
-    Shell(std::string("for p in $(cat ") + kPath +
-          "/cgroup.procs); do echo $p > /sys/fs/cgroup/cgroup.procs; done");
-    MustRun(std::string("rmdir ") + kPath);
+    // Busy until those in it, or just started by them, have left it or ended.
+    const std::string group = kPath;
+    MustRun("for i in $(seq 100); do for p in $(cat " + group +
+            "/cgroup.procs); do echo $p > /sys/fs/cgroup/cgroup.procs; done; rmdir " + group +
+            " && exit; sleep 0.1; done; exit 1");
   }
   void Limit(int64_t bytes) {
     WriteFile(std::string(kPath) + "/memory.max", std::to_string(bytes));

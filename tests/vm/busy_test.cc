@@ -9,6 +9,7 @@ namespace cryptvol::vm {
 namespace {
 
 using grpc::StatusCode;
+using ::testing::HasSubstr;
 
 class Busy : public RefusalTest {
  protected:
@@ -134,6 +135,29 @@ TEST_F(Busy, BlockVolumeStillPublished) {
   ExpectBusy(Unstage(volume), volume, {"published still, at " + path("pod"), "unpublish it first"});
   EXPECT_CODE(OK, Unpublish(volume, path("pod")));
   ExpectGoneAfterUnstage(volume);
+}
+
+// So it is without encryption, where nothing but the pod uses the backend's device; and a deletion takes
+// nothing away either.
+TEST_F(Busy, PlainBlockVolumeStillPublished) {
+  Volume volume = NewVolume();
+  volume.block = true;
+  volume.context["encrypted"] = "false";
+  volume.secrets.clear();
+  ASSERT_CODE(OK, Create(volume, 8 << 20));
+  ASSERT_CODE(OK, Stage(volume));
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  const auto expect_refused = [&](const grpc::Status& status) {
+    EXPECT_EQ(grpc::StatusCode::FAILED_PRECONDITION, status.error_code());
+    EXPECT_THAT(status.error_message(), HasSubstr("published still, at " + path("pod")));
+    EXPECT_NE("", MustRun("losetup --noheadings --associated " + ImageOf(volume)));
+  };
+  expect_refused(Unstage(volume));
+  expect_refused(Delete(volume));
+  EXPECT_CODE(OK, Unpublish(volume, path("pod")));
+  EXPECT_CODE(OK, Unstage(volume));
+  EXPECT_EQ("", MustRun("losetup --noheadings --associated " + ImageOf(volume)));
+  EXPECT_CODE(OK, Delete(volume));
 }
 
 // A read-only block volume that is still published is held by the loop device that keeps it

@@ -337,7 +337,10 @@ void DriverTest::TearDown() {
   }
   // Workers have the driver's standard error.
   EXPECT_TRUE(SanitizerReport(driver_->log()).empty()) << "a sanitizer's report is in the log";
-  if (HasFailure()) std::fprintf(stderr, "driver's log:\n%s\n", driver_->log().c_str());
+  if (HasFailure()) {
+    std::fprintf(stderr, "driver's log:\n%s\n", driver_->log().c_str());
+    std::fprintf(stderr, "kernel's log:\n%s\n", Shell("dmesg | tail -n 60").output.c_str());
+  }
   driver_.reset();
   // The deepest mounts first; then what they stood on.
   if (ReadFile("/proc/self/mountinfo").find(directory_) != std::string::npos) {
@@ -349,7 +352,7 @@ void DriverTest::TearDown() {
       "dmsetup remove");
   Shell(
       "dmsetup ls 2>/dev/null | cut -f1 | grep -e ^cryptvol- -e ^cvtest- | xargs -r -n1 dmsetup "
-      "remove --force");
+      "remove --retry --force");
   Shell("losetup --list --noheadings --output NAME,BACK-FILE | grep -F -e " + directory_ +
         "/ -e /dev/mapper/ | cut -d' ' -f1 | xargs -r -n1 losetup -d");
   if (!HasFailure()) fs::remove_all(directory_);
@@ -386,6 +389,12 @@ std::string DriverTest::DeviceOf(const Volume& volume) {
 
 std::string DriverTest::MappingOf(const Volume& volume) const {
   return volume::MappingName(kDriverName, volume.id);
+}
+
+bool DriverTest::Opens(const Volume& volume, const std::string& key) {
+  return Shell("cryptsetup open --test-passphrase --key-file " + KeyFile(key) + " " +
+               ImageOf(volume))
+             .status == 0;
 }
 
 std::string DriverTest::KeyFile(const std::string& key) {

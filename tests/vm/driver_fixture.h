@@ -41,7 +41,7 @@ struct Setup {
 Setup& TheSetup();
 
 // Whether this, and what it tests, were built with a sanitizer: slower, and larger.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef CRYPTVOL_SANITIZED
 inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;
@@ -189,6 +189,8 @@ class DriverTest : public ::testing::Test {
   std::string DeviceOf(const Volume& volume);
   std::string ImageOf(const Volume& volume) const;
   std::string MappingOf(const Volume& volume) const;  // the name below /dev/mapper
+  // Whether the key opens the image, by stock cryptsetup.
+  bool Opens(const Volume& volume, const std::string& key);
 
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
   std::string KeyFile(const std::string& key);  // for cryptsetup --key-file

@@ -72,6 +72,21 @@ TEST_F(Escrow, RestoresALostHeader) {
   ExpectKept(volume);
 }
 
+// With the Secret gone as well, a recovery identity has the key that the saved header asks for.
+TEST_F(Escrow, RestoresALostHeaderWithARecoveryIdentity) {
+  const Volume volume =
+      Used("the key", {{"recoveryRecipients", MustRun("age-keygen -y " + path("id"))}});
+  MustRun("dd if=/dev/zero of=" + ImageOf(volume) + " bs=1M count=16 conv=notrunc status=none");
+  const std::string header = Decrypted();
+  const std::string passphrase =
+      "cryptsetup token export --token-id 1 " + header + " | jq -r .age | age -d -i " + path("id");
+  const ShellResult restored = Shell(fmt::format(
+      "{} | {} --state-dir={} --backend=loop:{} header restore {} {} --key-file=-", passphrase,
+      TheSetup().driver, path("state"), path("backend"), volume.id, header));
+  EXPECT_EQ(0, restored.status) << restored.output;
+  ExpectKept(volume);
+}
+
 // A rotation replaces what was kept: the old key opens the kept header no more.
 TEST_F(Escrow, FollowsARotation) {
   Volume volume = Used();
@@ -115,7 +130,7 @@ TEST_F(Escrow, FailureIsCountedAndTheVolumeUsed) {
   Restart(path("full"));
   const Volume volume = Used();
   EXPECT_THAT(HttpGet(9811, "/metrics"),
-              HasSubstr("cryptvol_header_escrows_total{result=\"failed\"}"));
+              HasSubstr("\ncryptvol_header_escrows_total{result=\"failed\"} 1\n"));
   EXPECT_THAT(driver_->log(), HasSubstr("could not be saved"));
   EXPECT_EQ("", MustRun("ls -A " + path("full")));
   MustRun("umount " + path("full"));

@@ -4,134 +4,18 @@
 
 #include <chrono>
 #include <filesystem>
-#include <functional>
 #include <future>
 #include <regex>
 #include <thread>
-#include <vector>
 
-#include "driver_fixture.h"
 #include "fmt/format.h"
-#include "refusals.h"
+#include "hangs_fixture.h"
 #include "silent_fuse.h"
 
 namespace cryptvol::vm {
 namespace {
 
-using grpc::StatusCode;
-using std::chrono::seconds;
-using std::chrono::steady_clock;
 using ::testing::HasSubstr;
-
-constexpr int64_t kMiB = int64_t{1} << 20;
-// A call that finds a volume busy says so at once; so much may a slow machine make of it.
-constexpr seconds kAtOnce(20);
-
-class Hangs : public DriverTest {
- protected:
-  void SetUp() override {
-    DriverTest::SetUp();
-    driver_.reset();
-    metrics_port_ = FreePort();
-    driver_ = std::make_unique<Driver>(
-        directory_,
-        std::vector<std::string>{fmt::format("--metrics-address=127.0.0.1:{}", metrics_port_),
-                                 "--drain-timeout=5"});
-    driver_->Start();
-  }
-  void TearDown() override {
-    Resume();  // nothing that waits for it can end before
-    DriverTest::TearDown();
-  }
-
-  // A device that can be made to hang: I/O waits while it is suspended.
-  std::string NewSuspendableDevice() {
-    const std::string below = NewDevice(48 * kMiB, "hanging");
-    MustRun(
-        fmt::format("echo 0 {} linear {} 0 | dmsetup create cvtest-hang", 48 * kMiB / 512, below));
-    return "/dev/mapper/cvtest-hang";
-  }
-  static void Suspend() { MustRun("dmsetup suspend --noflush --nolockfs cvtest-hang"); }
-  static void Resume() { Shell("dmsetup resume cvtest-hang"); }
-
-  // A volume with data, unstaged, on a device that hangs from now on.
-  Volume HangingVolume() {
-    Volume volume = StaticVolume(NewSuspendableDevice(), "static-hanging");
-    EXPECT_CODE(OK, Stage(volume));
-    WriteFile(volume.staging + "/file", "kept");
-    EXPECT_CODE(OK, Unstage(volume));
-    Suspend();
-    return volume;
-  }
-  void ExpectKept(const Volume& volume) {
-    ASSERT_CODE(OK, Stage(volume));
-    EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
-    EXPECT_CODE(OK, Unstage(volume));
-  }
-
-  // One volume's whole life.
-  void Live(const std::string& id) {
-    Volume volume = NewVolume(id);
-    ASSERT_CODE(OK, Create(volume, 16 * kMiB));
-    ASSERT_CODE(OK, Stage(volume));
-    WriteFile(volume.staging + "/file", id);
-    ASSERT_CODE(OK, Unstage(volume));
-    ASSERT_CODE(OK, Delete(volume));
-  }
-  // Forty of them, four at a time.
-  void LiveFortyTimes() {
-    std::vector<std::future<void>> lives;
-    for (int thread = 0; thread < 4; ++thread) {
-      lives.push_back(std::async(std::launch::async, [this, thread] {
-        for (int i = 0; i < 10 && !HasFailure(); ++i) Live(fmt::format("pvc-{}-{}", thread, i));
-      }));
-    }
-    for (auto& life : lives) life.get();
-  }
-
-  void ExpectAbortedAtOnce(const Volume& volume, std::vector<std::string> words) {
-    words.push_back(volume.id);
-    ExpectAtOnce([&] { return Stage(volume); }, words);
-  }
-  static void ExpectAtOnce(const std::function<grpc::Status()>& call,
-                           const std::vector<std::string>& words) {
-    const auto start = steady_clock::now();
-    EXPECT_THAT(call(), Refused(StatusCode::ABORTED, words));
-    EXPECT_LT(steady_clock::now() - start, kAtOnce);
-  }
-  void ExpectStopsInTime() {
-    const auto start = steady_clock::now();
-    EXPECT_EQ(0, driver_->Terminate());
-    EXPECT_LT(steady_clock::now() - start, seconds(5) + kAtOnce);
-  }
-  // Workers that wait in the kernel, where nothing can end them.
-  static int StuckWorkers() {
-    return std::stoi(MustRun("ps -e -o stat=,comm= | grep -c '^D.*cryptvol-worker' || true"));
-  }
-  void ExpectRestartsBesideStuckWorkers(int count) {
-    EXPECT_EQ(count, StuckWorkers());
-    ExpectStopsInTime();
-    driver_->Start();
-    Live("pvc-another");
-  }
-  static void WaitForNoStuckWorker() {
-    for (int i = 0; i < 300 && StuckWorkers() != 0; ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    }
-    EXPECT_EQ(0, StuckWorkers());
-  }
-  grpc::Status GetStats(const Volume& volume, const std::string& target) {
-    ::csi::v1::NodeGetVolumeStatsRequest request;
-    request.set_volume_id(volume.id);
-    request.set_volume_path(target);
-    ::csi::v1::NodeGetVolumeStatsResponse response;
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(2));
-    return driver_->node().NodeGetVolumeStats(&context, request, &response);
-  }
-
-  int metrics_port_ = 0;
-};
 
 // Forty volumes live and die while one hangs; its call ends with the step that does not answer,
 // repeats say who holds it, and it goes on when the device does.
@@ -190,6 +74,94 @@ TEST_F(Hangs, AnUnstageThatHangs) {
   WaitForNoStuckWorker();
   ASSERT_CODE(OK, Unstage(hanging));
   ExpectKept(hanging);
+}
+
+// A device that stops answering when its key has been derived, in the middle of a stage: the error names the
+// step that got there.
+TEST_F(Hangs, ADeviceThatHangsAfterItWasUnlocked) {
+  Volume hanging = HangingVolume();
+  Resume();
+  const std::string key = KeyFile(hanging.secrets["CRYPTO_KEY_VALUE"]);
+  MustRun(
+      fmt::format("cryptsetup luksConvertKey -q --pbkdf pbkdf2 --iter-time 3000 --key-file {} {}",
+                  key, hanging.context["device"]));
+  auto stage = std::async(std::launch::async, [&] { return Stage(hanging); });
+  // Its inspection is over when it may derive.
+  for (int i = 0;
+       i < 600 && HttpGet(metrics_port_, "/metrics").find("\ncryptvol_kdf_memory_bytes 0\n") !=
+                      std::string::npos;
+       ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  Suspend();
+  Live("pvc-other");
+  ExpectAbortedAtOnce(hanging, {"NodeStageVolume has been at work on it since"});
+  EXPECT_THAT(stage.get(), Refused(StatusCode::ABORTED, {hanging.id, "activate did not end in time",
+                                                         "the device does not answer"}));
+  Resume();
+  WaitForNoStuckWorker();
+  ExpectKept(hanging);
+}
+
+// One that does so while e2fsck reads it: that is never killed; it is named, also to the next driver.
+TEST_F(Hangs, ACheckThatHangs) {
+  const Volume hanging = HangingVolume();
+  Resume();
+  MakeCheckDue(hanging);
+  const ReplacedProgram check = Suspending("e2fsck", /*behind=*/false);
+  auto stage = std::async(std::launch::async, [&] { return Stage(hanging); });
+  WaitForSuspension();
+  Live("pvc-other");
+  ExpectAbortedAtOnce(hanging, {"NodeStageVolume has been at work on it since"});
+  ExpectStopsInTime();
+  stage.wait();
+  driver_->Start();
+  Live("pvc-another");
+  ExpectAbortedAtOnce(hanging, {"(e2fsck)"});
+  Resume();
+  MustRun("for i in $(seq 600); do pgrep -x e2fsck >/dev/null || exit 0; sleep 0.1; done; exit 1");
+  ExpectKept(hanging);
+}
+
+// And one that hangs in the mount.
+TEST_F(Hangs, AMountThatHangs) {
+  const Volume hanging = HangingVolume();
+  Resume();
+  MakeCheckDue(hanging);
+  const ReplacedProgram check = Suspending("e2fsck", /*behind=*/true);
+  auto stage = std::async(std::launch::async, [&] { return Stage(hanging); });
+  WaitForSuspension();
+  Live("pvc-other");
+  ExpectAbortedAtOnce(hanging, {"NodeStageVolume has been at work on it since"});
+  if (TheSetup().everything) {  // it is given two minutes
+    EXPECT_THAT(stage.get(),
+                Refused(StatusCode::ABORTED, {hanging.id, "mount did not end in time"}));
+  }
+  ExpectRestartsBesideStuckWorkers(1);
+  ExpectAbortedAtOnce(hanging, {"(cryptvol-worker)"});
+  Resume();
+  WaitForNoStuckWorker();
+  ExpectKept(hanging);
+}
+
+// And one that hangs when mkfs has ended, before what it wrote is known to be there.
+TEST_F(Hangs, ADeviceThatHangsBehindMkfs) {
+  const Volume hanging = StaticVolume(NewSuspendableDevice(), "static-hanging");
+  const ReplacedProgram mkfs = Suspending("mkfs.ext4", /*behind=*/true);
+  auto stage = std::async(std::launch::async, [&] { return Stage(hanging); });
+  WaitForSuspension();
+  Live("pvc-other");
+  ExpectAbortedAtOnce(hanging, {"NodeStageVolume has been at work on it since"});
+  if (TheSetup().everything) {  // it is given a minute
+    EXPECT_THAT(stage.get(),
+                Refused(StatusCode::ABORTED, {hanging.id, "sync did not end in time"}));
+  }
+  ExpectRestartsBesideStuckWorkers(1);
+  ExpectAbortedAtOnce(hanging, {"(cryptvol-worker)"});
+  Resume();
+  WaitForNoStuckWorker();
+  ASSERT_CODE(OK, Stage(hanging));
+  EXPECT_CODE(OK, Unstage(hanging));
 }
 
 // A mkfs that never ends holds up its volume only, also when the driver is restarted beside it; it

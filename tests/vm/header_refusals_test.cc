@@ -67,6 +67,15 @@ class HeaderRefusals : public RefusalTest {
     EXPECT_CODE(OK, Unstage(volume));
     return volume;
   }
+  // The copy is from before the volume had its token.
+  static void MakeOlder(const Volume& volume, size_t offset) {
+    EditCopy(volume.context.at("device"), offset, [](std::vector<uint8_t>& copy) {
+      json metadata = JsonOf(copy);
+      metadata["tokens"] = json::object();
+      PutJson(copy, metadata.dump());
+      PutSequence(copy, 1);
+    });
+  }
   // Wrong keys leave the damage alone, the right key repairs it and says so.
   void ExpectRepairedByTheRightKeyOnly(const Volume& volume) {
     const std::string& device = volume.context.at("device");
@@ -245,6 +254,21 @@ TEST_F(HeaderRefusals, ErasedPrimaryCopy) {
 TEST_F(HeaderRefusals, DamagedSecondaryCopy) {
   const Volume volume = UsedVolume();
   WriteBytes(volume.context.at("device"), std::vector<uint8_t>(512, 'x'), kCopyBytes + 4096);
+  ExpectRepairedByTheRightKeyOnly(volume);
+}
+
+// A copy that is older than the other, as a crash between the two writes leaves it: what counts is the newer
+// one, whichever that is, and the older one is brought in line after a key was proven.
+TEST_F(HeaderRefusals, OlderPrimaryCopy) {
+  const Volume volume = UsedVolume();
+  MakeOlder(volume, 0);
+  ExpectRepairedByTheRightKeyOnly(volume);
+}
+
+// The other way round, as a tool leaves it that writes the primary first.
+TEST_F(HeaderRefusals, OlderSecondaryCopy) {
+  const Volume volume = UsedVolume();
+  MakeOlder(volume, kCopyBytes);
   ExpectRepairedByTheRightKeyOnly(volume);
 }
 

@@ -3,11 +3,17 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "fmt/format.h"
 #include "maintenance_fixture.h"
+#include "stock_tools.h"
+#include "volume/environment.h"
+#include "volume/kdf_ledger.h"
 
 namespace cryptvol::vm {
 namespace {
@@ -16,6 +22,15 @@ using ::testing::HasSubstr;
 
 class Headers : public MaintenanceTest {
  protected:
+  // On a busy machine a device may take longer to look at than the list waits for it.
+  nlohmann::json ListedInTime() {
+    std::string list;
+    for (int i = 0; i < 30; ++i) {
+      list = MustDo("key list --json");
+      if (list.find("did not end in time") == std::string::npos) break;
+    }
+    return nlohmann::json::parse(list);
+  }
   // Of a new driver, once it has looked at all volumes.
   std::string MetricsWithVolumes() {
     constexpr int kPort = 9812;
@@ -103,6 +118,17 @@ TEST_F(Headers, RestoreRefusesAHeaderOfAnEarlierLife) {
   ExpectKept(again);
 }
 
+// What a restore that was killed left open does not keep its volume from being deleted.
+TEST_F(Headers, AVolumeIsDeletedAfterARestoreWasKilled) {
+  const Volume volume = Used();
+  MustRun(fmt::format("cryptsetup open --readonly --key-file {} {} {}", KeyFile("the key"),
+                      ImageOf(volume), volume::TrialMappingName(MappingOf(volume))));
+  ASSERT_NE("", DeviceOf(volume));
+  EXPECT_CODE(OK, Delete(volume));
+  EXPECT_EQ("", MustRun("losetup --list --noheadings"));
+  EXPECT_FALSE(std::filesystem::exists(ImageOf(volume)));
+}
+
 // Keys are added and removed while the volume is staged; the last key that one has is not removed.
 TEST_F(Headers, KeysAddedAndRemovedByHand) {
   const Volume volume = Used("one");
@@ -162,6 +188,110 @@ TEST_F(Headers, AdoptChangesTheOwner) {
   EXPECT_CODE(FAILED_PRECONDITION, Stage(old));
 }
 
+// A header that stock cryptsetup wrote gets a token that names the filesystem behind it, so that its loss is not
+// taken for a new volume's emptiness.
+TEST_F(Headers, AdoptNamesTheFilesystemOfAForeignHeader) {
+  Volume volume = StaticVolume(NewDevice(48 << 20), "static-mine");
+  volume.secrets = QuickSecret("the key");
+  const std::string device = volume.context.at("device");
+  const std::string key = KeyFile("the key");
+  MustRun(fmt::format(
+      "cryptsetup -q luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
+      "--key-file {} {}",
+      key, device));
+  const std::string adopt =
+      fmt::format("adopt {} --device {} --key-file {}", volume.id, device, key);
+  {
+    const StockMapping mapping(device, key);
+    MustRun("mkfs.ext4 -q -U 11111111-2222-4333-8444-555555555555 " + mapping.path());
+    ExpectRefused(adopt, "is in use");
+  }
+  MustDo(adopt);
+  EXPECT_EQ("", Shell("ls /dev/mapper | grep restore").output);
+  const auto header = nlohmann::json::parse(
+      MustDo(fmt::format("header inspect {} --device {} --json", volume.id, device)));
+  EXPECT_EQ("ext4", header["token"]["filesystem"]);
+  EXPECT_EQ("11111111-2222-4333-8444-555555555555", header["token"]["filesystem_uuid"]);
+  {
+    const StockMapping mapping(device, key);
+    MustRun("dd if=/dev/zero of=" + mapping.path() + " bs=1M count=1 status=none conv=fsync");
+  }
+  EXPECT_CODE(DATA_LOSS, Stage(volume));
+}
+
+// Whoever writes a token does not write to the terminal of who looks at it: U+009B begins a command there.
+TEST_F(Headers, InspectIsFitForATerminal) {
+  const Volume volume = Used();
+  const std::string location = ImageOf(volume);
+  MustRun("cryptsetup token export --token-id 0 " + location +
+          " | sed 's/\"key_id\":\"[^\"]*\"/"
+          "\"key_id\":\"\\xc2\\x9b2J\"/' >" +
+          path("token"));
+  MustRun("cryptsetup token import --token-id 0 --token-replace --json-file " + path("token") +
+          " " + location);
+  EXPECT_THAT(MustDo("header inspect " + volume.id), HasSubstr("\\u009b2J"));
+  EXPECT_THAT(MustDo("volumes"), HasSubstr("??2J"));
+}
+
+// A device that is another volume's is not changed, and not saved under this one's name: the command was
+// given the wrong path.
+TEST_F(Headers, AnotherVolumesDeviceIsRefused) {
+  std::map<std::string, Volume> volumes;
+  for (const char* id : {"mine", "other"}) {
+    Volume volume = StaticVolume(NewDevice(32 << 20, id), id);
+    volume.block = true;
+    volume.secrets = QuickSecret(id);
+    ASSERT_CODE(OK, Stage(volume));
+    ASSERT_CODE(OK, Unstage(volume));
+    volumes[id] = volume;
+  }
+  const std::string mine = " --device " + volumes["mine"].context.at("device");
+  const std::string other = volumes["other"].context.at("device");
+  const std::string before = Digest(other);
+  MustDo("header save mine " + path("saved") + mine);
+  const std::string words = "says in its header that it is volume other";
+  ExpectRefused("header save mine " + path("wrong") + " --device " + other, words);
+  ExpectRefused(fmt::format("key add mine --device {} --key-file {} --new-key-file {} --random",
+                            other, KeyFile("other"), KeyFile(std::string(64, 'n'))),
+                words);
+  const std::string restore =
+      fmt::format("header restore mine {} --key-file {}", path("saved"), KeyFile("mine"));
+  ExpectRefused(restore + " --device " + other, words);
+  EXPECT_EQ(before, Digest(other));
+
+  // Of a block volume nothing but its header says what it is: one that is neither this nor damaged stays.
+  MustRun("cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file " +
+          KeyFile("stranger") + " " + other);
+  ExpectRefused(restore + " --device " + other, "another LUKS header");
+  MustRun("wipefs -qa " + other + " && mkfs.ext4 -q " + other);
+  const std::string filesystem = Digest(other);
+  ExpectRefused(restore + " --device " + other, "ext4");
+  EXPECT_EQ(filesystem, Digest(other));
+  MustRun("dd if=/dev/zero bs=1M count=16 conv=notrunc status=none of=" +
+          volumes["mine"].context.at("device"));
+  MustDo(restore + mine);
+  EXPECT_CODE(OK, Stage(volumes["mine"]));
+}
+
+// A command's key derivations and the driver's stay within one budget: they share a memory limit.
+TEST_F(Headers, CommandsShareTheBudgetOfTheDriver) {
+  const Volume volume = Used();
+  const auto ledger = volume::KdfLedger::Open(path("state/kdf.lock"));
+  ASSERT_TRUE(ledger.ok()) << ledger.status();
+  // As if the driver had all of it.
+  constexpr uint64_t kAll = uint64_t{256} << 20;
+  ASSERT_TRUE((*ledger)->TryRaise(kAll, kAll));
+  std::thread command([&] {
+    MustDo(fmt::format("key add {} --key-file {} --new-key-file {} --random", volume.id,
+                       KeyFile("the key"), KeyFile(std::string(64, 'n'))));
+  });
+  std::this_thread::sleep_for(std::chrono::seconds(3));
+  EXPECT_FALSE(Opens(volume, std::string(64, 'n')));
+  (*ledger)->Lower(0);
+  command.join();
+  EXPECT_TRUE(Opens(volume, std::string(64, 'n')));
+}
+
 // Which volumes still open with an old key, staged or not, is told by the list of keys and by a metric.
 TEST_F(Headers, OldKeysAreListedAndCounted) {
   for (const char* id : {"2025", "2026"}) {
@@ -171,17 +301,25 @@ TEST_F(Headers, OldKeysAreListedAndCounted) {
     ASSERT_CODE(OK, Stage(volume));
     if (volume.id == "pvc-2025") ASSERT_CODE(OK, Unstage(volume));
   }
+  // What another keyslot opens with, the header does not say.
+  MustRun(fmt::format(
+      "cryptsetup luksAddKey -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
+      "--key-file {} {} {}",
+      KeyFile("a passphrase of pvc-2025"), ImageOf(NewVolume("pvc-2025")), KeyFile("by hand")));
   ASSERT_CODE(OK, Create(NewVolume("pvc-blank"), 32 << 20));
   const auto listed = nlohmann::json::parse(MustDo("key list --json"));
   ASSERT_EQ(3, listed.size());
   EXPECT_EQ("2025", listed[0]["key_id"]);
+  EXPECT_EQ(1, listed[0]["other_keyslots"]);
   EXPECT_EQ("2026", listed[1]["key_id"]);
+  EXPECT_EQ(0, listed[1]["other_keyslots"]);
   EXPECT_EQ("not formatted", listed[2]["note"]);
   const std::string metrics = MetricsWithVolumes();
   const std::string backend = "cryptvol_volumes{backend=\"loop:" + path("backend") + "\",key_id=";
-  EXPECT_THAT(metrics, HasSubstr(backend + "\"2025\"} 1\n"));
-  EXPECT_THAT(metrics, HasSubstr(backend + "\"2026\"} 1\n"));
+  EXPECT_THAT(metrics, HasSubstr(backend + "\"2025\",other_keyslots=\"1\"} 1\n"));
+  EXPECT_THAT(metrics, HasSubstr(backend + "\"2026\",other_keyslots=\"0\"} 1\n"));
   EXPECT_THAT(metrics, ::testing::Not(HasSubstr("key_id=\"\"")));
+  EXPECT_THAT(metrics, HasSubstr("cryptvol_volumes_unknown 0\n"));
 }
 
 // So are static volumes that were staged on this node, by whatever is on their devices now: one that
@@ -202,20 +340,26 @@ TEST_F(Headers, StaticVolumesAreListedAndCounted) {
           KeyFile("other") + " " + volumes["d-exchanged"].context["device"]);
   const Volume never = StaticVolume(NewDevice(32 << 20, "never"), "e-never");
 
-  const auto listed = nlohmann::json::parse(MustDo("key list --json"));
+  const auto listed = ListedInTime();
   ASSERT_EQ(4, listed.size()) << listed;
   for (const auto& volume : listed) EXPECT_EQ("static", volume["backend"]);
   EXPECT_EQ("2026", listed[0]["key_id"]);
   EXPECT_EQ(1, listed[0]["keyslots"]);
   EXPECT_EQ("2025", listed[1]["key_id"]);
-  EXPECT_EQ(volumes["b-unstaged"].context["device"], listed[1]["device"]);
+  EXPECT_EQ(volumes["b-unstaged"].context["device"], listed[1]["device"].get<std::string>());
   EXPECT_THAT(listed[2]["note"].get<std::string>(), HasSubstr("to forget it, remove " + path("")));
   EXPECT_THAT(listed[3]["note"].get<std::string>(), HasSubstr("another LUKS header"));
   EXPECT_THAT(MustDo("volumes"), HasSubstr(volumes["a-staged"].context["device"]));
 
   const std::string metrics = MetricsWithVolumes();
-  EXPECT_THAT(metrics, HasSubstr("cryptvol_volumes{backend=\"static\",key_id=\"2025\"} 1\n"));
-  EXPECT_THAT(metrics, HasSubstr("cryptvol_volumes{backend=\"static\",key_id=\"2026\"} 1\n"));
+  EXPECT_THAT(
+      metrics,
+      HasSubstr("cryptvol_volumes{backend=\"static\",key_id=\"2025\",other_keyslots=\"0\"} 1\n"));
+  EXPECT_THAT(
+      metrics,
+      HasSubstr("cryptvol_volumes{backend=\"static\",key_id=\"2026\",other_keyslots=\"0\"} 1\n"));
+  // Their keys may be needed still.
+  EXPECT_THAT(metrics, HasSubstr("cryptvol_volumes_unknown 2\n"));
 }
 
 }  // namespace

@@ -4,9 +4,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <limits>
+#include <string_view>
 #include <thread>
 
 #include "fmt/format.h"
@@ -107,6 +109,7 @@ bool KillPointsTest::DiesAt(int point, const Step& call) {
   control_->driver = driver_->pid();
   control_->count = 0;
   control_->dead = 0;
+  control_->victim = victim_;
   control_->at = point;
   call();
   const bool died = control_->dead != 0;
@@ -126,8 +129,14 @@ bool KillPointsTest::Try(int point, const Step& prepare, const Call& call, const
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
     fmt::print("killed at point {} after {:.1f} s, {}\n", point, time.count(), control_->where);
     std::fflush(stdout);
-    driver_->Kill();
-    driver_->Start();
+    if (DriverDied()) {
+      driver_->Kill();
+      driver_->Start();
+    } else {
+      EXPECT_NE(grpc::StatusCode::UNKNOWN, status.error_code()) << status.error_message();
+      EXPECT_NE(grpc::StatusCode::UNAVAILABLE, status.error_code()) << status.error_message();
+      if (!status.ok()) ++answers_[status.error_message()];
+    }
     status = Repeat(call);
   }
   EXPECT_CODE(OK, status);
@@ -135,23 +144,51 @@ bool KillPointsTest::Try(int point, const Step& prepare, const Call& call, const
   return died;
 }
 
+bool KillPointsTest::DriverDied() const {
+  return victim_ != Victim::kSelf || std::string_view(control_->where).starts_with("cryptvol-csi");
+}
+
 void KillPointsTest::Report() const {
   int sum = 0;
   for (const auto& [where, count] : deaths_) sum += count;
   fmt::print("killed at {} points, of which\n", sum);
   for (const auto& [where, count] : deaths_) fmt::print("  {:4} {}\n", count, where);
+  for (const auto& [message, count] : answers_) fmt::print("  {:4} answers: {}\n", count, message);
   std::fflush(stdout);
 }
 
 void KillPointsTest::Walk(const Step& prepare, const Call& call, const Step& check) {
+  Walk(TheSetup().stride, prepare, call, check);
+}
+
+void KillPointsTest::WalkAlone(Victim victim, int stride, const Step& prepare, const Call& call,
+                               const Step& check) {
+  victim_ = victim;
+  Walk(TheSetup().everything ? 1 : std::max(stride, TheSetup().stride), prepare, call, check);
+  victim_ = Victim::kBoth;
+}
+
+void KillPointsTest::Walk(int stride, const Step& prepare, const Call& call, const Step& check) {
   deaths_.clear();
-  const int stride = TheSetup().stride;
-  int point = 1 + static_cast<int>(TheSetup().seed % static_cast<uint64_t>(stride));
+  answers_.clear();
+  // Of the few that a short call has, one.
+  int point = 1 + static_cast<int>(TheSetup().seed %
+                                   static_cast<uint64_t>(std::min(stride, kFewestPoints)));
   if (stride > 1) fmt::print("every {}th point, seed {}\n", stride, TheSetup().seed);
   while (Try(point, prepare, call, check) && !HasFailure() && point < kMostPoints) point += stride;
   Report();
   EXPECT_GT(point, kFewestPoints);
   EXPECT_LT(point, kMostPoints);
+  // Whatever is not preloaded has no points, and would come through untouched.
+  EXPECT_FALSE(deaths_.empty());
+  if (stride > 1) return;
+  EXPECT_TRUE(SomeDiedIn(at_work_ == AtWork::kWorkers ? "cryptvol-worker: " : "cryptvol-csi: "));
+  EXPECT_TRUE(SomeDiedIn(at_work_ == AtWork::kDriver ? "cryptvol-csi: " : "cryptvol-worker: "));
+}
+
+bool KillPointsTest::SomeDiedIn(std::string_view program) const {
+  return std::ranges::any_of(deaths_,
+                             [&](const auto& death) { return death.first.starts_with(program); });
 }
 
 void KillPointsTest::Visit(const std::vector<int>& points, const Step& prepare, const Call& call,
@@ -162,6 +199,7 @@ void KillPointsTest::Visit(const std::vector<int>& points, const Step& prepare, 
     if (HasFailure()) break;
   }
   Report();
+  EXPECT_FALSE(deaths_.empty());
 }
 
 int KillPointsTest::CountPoints(const Call& call) {

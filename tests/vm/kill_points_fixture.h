@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "driver_fixture.h"
@@ -26,9 +27,13 @@ class KillPointsTest : public DriverTest {
 
   using Call = std::function<grpc::Status()>;
   using Step = std::function<void()>;
-  // At each point, or one in so many as the command line asks for: `prepare`, the call with a death at the point, a new driver, the call again as
-  // kubelet repeats it, which must succeed; then `check`. Ends when the call got through untouched.
+  // At each point, or one in so many as the command line asks for: `prepare`, the call with a death at the point, a
+  // new driver, the call again as kubelet repeats it, which must succeed; then `check`. Ends when the call got through
+  // untouched.
   void Walk(const Step& prepare, const Call& call, const Step& check);
+  // The same with another victim than both, at one point in `stride` unless everything is asked for.
+  void WalkAlone(Victim victim, int stride, const Step& prepare, const Call& call,
+                 const Step& check);
   // The same at the given points only.
   void Visit(const std::vector<int>& points, const Step& prepare, const Call& call,
              const Step& check);
@@ -51,6 +56,10 @@ class KillPointsTest : public DriverTest {
   // A freshly staged volume works, and keeps what is written; unstaged in the end.
   void ExpectUsable(const Volume& volume);
 
+  // Who must have died in a walk of all points: of a few calls one of them does all that writes.
+  enum class AtWork { kDriverAndWorkers, kDriver, kWorkers };
+  AtWork at_work_ = AtWork::kDriverAndWorkers;
+
   // cryptvol-csi with this node's storage, to be followed by its command; its points count.
   std::string Maintenance() const;
 
@@ -65,12 +74,17 @@ class KillPointsTest : public DriverTest {
   bool DiesAt(int point, const Step& call);
   // One point, whole. False when the call got through untouched.
   bool Try(int point, const Step& prepare, const Call& call, const Step& check);
+  void Walk(int stride, const Step& prepare, const Call& call, const Step& check);
+  bool DriverDied() const;
+  bool SomeDiedIn(std::string_view program) const;
   void Report() const;
 
   const Counted counted_;
   KillPoints* control_ = nullptr;
+  Victim victim_ = Victim::kBoth;
   std::vector<std::unique_ptr<ReplacedProgram>> replaced_;
   std::map<std::string, int> deaths_;
+  std::map<std::string, int> answers_;  // of a driver that lost its worker
   std::map<std::string, std::string> digests_;
   int volumes_ = 0;
 };

@@ -25,6 +25,7 @@
 namespace {
 
 using cryptvol::vm::KillPoints;
+using cryptvol::vm::Victim;
 
 KillPoints* Control() {
   static KillPoints* const control = []() -> KillPoints* {
@@ -38,8 +39,11 @@ KillPoints* Control() {
   return control;
 }
 
-[[noreturn]] void Die(KillPoints& control) {
-  if (const int driver = control.driver; driver > 0) ::kill(driver, SIGKILL);
+void Strike(KillPoints& control) {
+  const int driver = control.driver;
+  const Victim victim = control.victim;
+  if (victim != Victim::kSelf && driver > 0) ::kill(driver, SIGKILL);
+  if (victim == Victim::kDriver && driver != ::getpid()) return;
   ::kill(::getpid(), SIGKILL);
   while (true) ::pause();
 }
@@ -49,12 +53,15 @@ bool Armed() { return Control() != nullptr && Control()->at != 0; }
 void Point(const char* call) {
   if (!Armed()) return;
   KillPoints& control = *Control();
-  if (control.dead != 0) Die(control);
+  if (control.dead != 0) {
+    if (control.victim == Victim::kBoth) Strike(control);
+    return;
+  }
   if (++control.count != control.at) return;
   std::snprintf(control.where, sizeof(control.where), "%s: %s", program_invocation_short_name,
                 call);
   control.dead = 1;
-  Die(control);
+  Strike(control);
 }
 
 // What goes to a log, to another process or into this one's own memory changes nothing.

@@ -40,14 +40,7 @@ class KillPointsHeaderRestore : public KillPointsTest {
  private:
   int restores_ = 0;
 };
-class KillPointsRotation : public KillPointsTest {
- protected:
-  bool Opens(const Volume& volume, const std::string& key) {
-    return Shell("cryptsetup open --test-passphrase --key-file " + KeyFile(key) + " " +
-                 ImageOf(volume))
-               .status == 0;
-  }
-};
+class KillPointsRotation : public KillPointsTest {};
 class KillPointsRecovery : public KillPointsTest {
  protected:
   void SetUp() override {
@@ -121,6 +114,19 @@ TEST_F(KillPointsFirstStage, OfAVolumeOfOurs) {
            ExpectUsable(volume);
            EXPECT_CODE(OK, Delete(volume));
          });
+  }
+}
+
+// The driver loses its worker and lives, or dies and leaves a worker that goes on.
+TEST_F(KillPointsFirstStage, OfOneAlone) {
+  for (const Victim victim : {Victim::kSelf, Victim::kDriver}) {
+    Volume volume;
+    WalkAlone(
+        victim, 6, [&] { volume = Created(); }, [&] { return Stage(volume); },
+        [&] {
+          ExpectUsable(volume);
+          EXPECT_CODE(OK, Delete(volume));
+        });
   }
 }
 
@@ -203,6 +209,7 @@ TEST_F(KillPointsRotation, AtStage) {
 
 // A delete that was cut short is repeated; nothing of the volume is left.
 TEST_F(KillPointsLaterCalls, Delete) {
+  at_work_ = AtWork::kDriver;
   for (const std::string& filesystem : Filesystems()) {
     Volume volume;
     Walk([&] { volume = WithData(filesystem); }, [&] { return DriverTest::Delete(volume); },

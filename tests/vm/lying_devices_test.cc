@@ -203,6 +203,25 @@ TEST_F(LyingDevices, ABadPageAtTheEnd) {
   ExpectKept(volume);
 }
 
+// A device that refuses writes for a moment, while pods have the volume: what the journal has and its
+// place has not is there when it is staged again.
+TEST_F(LyingDevices, LosesWritesWhileMounted) {
+  const Volume volume = UsedVolume();
+  ASSERT_CODE(OK, Stage(volume));
+  WriteFile(volume.staging + "/another", "committed");
+  MustRun("sync " + volume.staging + "/another");
+  SetTable(fmt::format("0 {} error\n", kMiBs * kSectorsPerMiB));
+  MustRun("sync");
+  SetTable(Truth(0, kMiBs));
+  ASSERT_CODE(OK, Unstage(volume));
+  EXPECT_THAT(driver_->log(),
+              testing::HasSubstr("not all that was written has reached the device"));
+  ASSERT_CODE(OK, Stage(volume));
+  EXPECT_EQ("committed", ReadFile(volume.staging + "/another"));
+  ASSERT_CODE(OK, Unstage(volume));
+  ExpectKept(volume);
+}
+
 // A device that lost its end has lost data; what is left is not written to.
 TEST_F(LyingDevices, Shrunk) {
   const Volume volume = UsedVolume();

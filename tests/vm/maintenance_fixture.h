@@ -48,11 +48,6 @@ class MaintenanceTest : public DriverTest {
     EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
     EXPECT_CODE(OK, Unstage(volume));
   }
-  bool Opens(const Volume& volume, const std::string& key) {
-    return Shell("cryptsetup open --test-passphrase --key-file " + KeyFile(key) + " " +
-                 ImageOf(volume))
-               .status == 0;
-  }
 };
 
 }  // namespace cryptvol::vm

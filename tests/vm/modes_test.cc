@@ -241,7 +241,7 @@ TEST_F(Modes, StatsOfABlockVolumeAreItsSize) {
   EXPECT_CODE(OK, Unstage(volume));
 }
 
-// A filesystem's usage is in bytes and inodes, and grows with what is written.
+// A filesystem's usage is in bytes and inodes, grows with what is written, and is no other volume's.
 TEST_F(Modes, StatsOfAFilesystemAreItsBytesAndInodes) {
   Volume volume = NewVolume();
   volume.context["mkfsOptions"] = "-N 1024";
@@ -263,6 +263,7 @@ TEST_F(Modes, StatsOfAFilesystemAreItsBytesAndInodes) {
   EXPECT_EQ(VolumeUsage::INODES, after.usage(1).unit());
   EXPECT_EQ(1024, after.usage(1).total());
   EXPECT_EQ(before.usage(1).used() + 1, after.usage(1).used());
+  EXPECT_CODE(NOT_FOUND, Stats(NewVolume("pvc-other"), path("pod"), after));
   EXPECT_CODE(OK, Unpublish(volume, path("pod")));
   EXPECT_CODE(OK, Unstage(volume));
 }

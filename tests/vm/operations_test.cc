@@ -243,6 +243,8 @@ TEST_F(Operations, RegistersWithKubelet) {
   Restart({"--kubelet-registration-dir=" + path("plugins_registry")});
   const std::string socket = path("plugins_registry/csi.cryptvol.io-reg.sock");
   struct stat info;
+  // The driver is registered once it serves, which is all that a start waits for.
+  for (int i = 0; i < 600 && ::stat(socket.c_str(), &info) != 0; ++i) ::usleep(100'000);
   ASSERT_EQ(0, ::stat(socket.c_str(), &info));
   EXPECT_EQ(0600u, info.st_mode & 07777);
   auto channel = grpc::CreateChannel("unix://" + socket, grpc::InsecureChannelCredentials());

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <string_view>
 
 #include "fmt/format.h"
 #include "luks/layout.h"
@@ -24,17 +25,22 @@ using grpc::StatusCode;
 
 constexpr size_t kSample = 8;  // moments of each recording, unless all are asked for
 
+// Which of the writes that were not flushed the disk lost.
+enum class Lost { kNone, kSome, kAll };
+
 // A moment at which the power fails.
 struct Moment {
-  size_t writes = 0;       // how many the disk was told
-  bool lossy = false;      // whether it lost some of those that were not flushed
+  size_t writes = 0;  // how many the disk was told
+  Lost lost = Lost::kNone;
   bool on_record = false;  // what the node's own disk says: whether `formatted` is on record
 };
 
+std::string_view Word(Lost lost) {
+  return lost == Lost::kNone ? "none" : lost == Lost::kSome ? "some" : "all";
+}
+
 class PowerLoss : public RefusalTest {
  protected:
-  explicit PowerLoss(int64_t bytes = 32 * kMiB) : bytes_(bytes) {}
-
   void SetUp() override {
     RefusalTest::SetUp();
     fmt::print("seed {}\n", TheSetup().seed);
@@ -83,8 +89,21 @@ class PowerLoss : public RefusalTest {
     log_ = std::make_unique<WriteLog>(log_device_);
   }
 
+  // The first stage, with the marks "staged" and, once what a pod wrote was synced, "written".
+  void StageAndWrite(const Volume& volume) {
+    ASSERT_CODE(OK, Stage(volume));
+    Mark("staged");
+    WriteFile(volume.staging + "/file", "kept");
+    MustRun("sync " + volume.staging + "/file " + volume.staging);
+    Mark("written");
+    WriteFile(volume.staging + "/later", std::string(100000, 'x'));
+    ASSERT_CODE(OK, Unstage(volume));
+  }
+
   std::string RecordFile() const {
-    for (const auto& entry : fs::directory_iterator(path("state/volumes"))) return entry.path();
+    for (const auto& entry : fs::directory_iterator(path("state/volumes"))) {
+      if (entry.path().extension() == ".json") return entry.path();
+    }
     return "";
   }
   // Makes the disk, and the node's record, what they were at that moment.
@@ -95,7 +114,9 @@ class PowerLoss : public RefusalTest {
     } else {
       MustRun("cp --sparse=always " + base_ + " " + path("replay.img"));
     }
-    log_->Replay(moment.writes, path("replay.img"), moment.lossy ? &random_ : nullptr);
+    log_->Replay(moment.writes, path("replay.img"), [&] {
+      return moment.lost == Lost::kAll || (moment.lost == Lost::kSome && random_() % 2 == 0);
+    });
     fs::remove(path("device"));
     loop_ = MustRun("losetup --find --show " + path("replay.img"));
     fs::create_symlink(loop_, path("device"));
@@ -104,22 +125,29 @@ class PowerLoss : public RefusalTest {
     if (moment.on_record) WriteFile(record_file_, record_);
   }
 
-  // A sample of them, or all.
-  std::vector<Moment> Choose(std::vector<Moment> moments, size_t sample = kSample) {
+  // A sample of them, or all. The first and the last are always there.
+  std::vector<Moment> Choose(std::vector<Moment> moments, const std::string& what,
+                             size_t sample = kSample) {
     const size_t all = moments.size();
     if (!TheSetup().everything && all > sample) {
-      std::ranges::shuffle(moments, random_);
-      moments.resize(sample);
+      std::swap(moments.at(1), moments.back());
+      std::shuffle(moments.begin() + 2, moments.end(), random_);
+      moments.resize(std::max<size_t>(sample, 2));
     }
-    fmt::print("{} moments of {}\n", moments.size(), all);
+    fmt::print("{}: {} moments of {}\n", what, moments.size(), all);
     return moments;
   }
-  // Each number of writes in the range, whole, and with losses where some were not flushed.
+  // Each number of writes in the range; where some were not flushed, with all of those lost too, and
+  // with some.
   std::vector<Moment> Moments(size_t begin, size_t end, bool on_record) const {
     std::vector<Moment> moments;
     for (size_t writes = begin; writes < end; ++writes) {
-      moments.push_back({writes, false, on_record});
-      if (log_->Unflushed(writes) > 0) moments.push_back({writes, true, on_record});
+      moments.push_back({writes, Lost::kNone, on_record});
+      if (log_->Unflushed(writes) == 0) continue;
+      moments.push_back({writes, Lost::kAll, on_record});
+      for (int subset = 0; subset < (TheSetup().everything ? 2 : 1); ++subset) {
+        moments.push_back({writes, Lost::kSome, on_record});
+      }
     }
     return moments;
   }
@@ -127,8 +155,8 @@ class PowerLoss : public RefusalTest {
   // `expect` for each of them; says which failed.
   void Visit(const std::vector<Moment>& moments, const std::function<void()>& expect) {
     for (const Moment& moment : moments) {
-      SCOPED_TRACE(fmt::format("after {} writes of {}{}, {}on record", moment.writes,
-                               log_->writes().size(), moment.lossy ? ", some lost" : "",
+      SCOPED_TRACE(fmt::format("after {} writes of {}, of the unflushed {} lost, {}on record",
+                               moment.writes, log_->writes().size(), Word(moment.lost),
                                moment.on_record ? "" : "not "));
       GoBackTo(moment);
       expect();
@@ -137,13 +165,19 @@ class PowerLoss : public RefusalTest {
     }
   }
 
-  // The volume was never staged: it works, or is refused and its bytes, in that file, are left alone.
+  // It was made once, or is now.
+  void ExpectUsable(const Volume& volume) {
+    ASSERT_CODE(OK, Stage(volume));
+    WriteFile(volume.staging + "/file", "new");
+    ASSERT_CODE(OK, Unstage(volume));
+  }
+  // The volume was never staged, and is not on record as formatted: it works, or is refused and its
+  // bytes, in that file, are left alone.
   void ExpectMadeOrRefused(const Volume& volume, const std::string& file) {
     const std::string before = Digest(file);
     const grpc::Status status = Stage(volume);
     if (status.ok()) {
-      WriteFile(volume.staging + "/file", "new");
-      ASSERT_CODE(OK, Unstage(volume));
+      ExpectUsable(volume);
       ++made_;
       return;
     }
@@ -159,7 +193,7 @@ class PowerLoss : public RefusalTest {
     ASSERT_CODE(OK, Unstage(volume));
   }
 
-  const int64_t bytes_;  // of the disk
+  int64_t bytes_ = 32 * kMiB;  // of the disk
   std::string disk_;
   std::string log_device_;
   std::unique_ptr<WriteLog> log_;
@@ -174,55 +208,85 @@ class PowerLoss : public RefusalTest {
 
 // The first stage, mkfs and what a pod wrote then and synced. With the volume goes its recovery keyslot:
 // whenever a stage succeeds, that is whole.
-TEST_F(PowerLoss, DuringTheFirstStage) {
-  Volume volume = TheVolume();
-  volume.context["recoveryRecipients"] = NewIdentity("id");
-  StartRecording();
-  ASSERT_CODE(OK, Stage(volume));
-  Mark("staged");
-  WriteFile(volume.staging + "/file", "kept");
-  MustRun("sync " + volume.staging + "/file " + volume.staging);
-  Mark("written");
-  WriteFile(volume.staging + "/later", std::string(100000, 'x'));
-  ASSERT_CODE(OK, Unstage(volume));
-  StopRecording();
-  record_file_ = RecordFile();
-  record_ = ReadFile(record_file_);
-  ASSERT_NE("", record_);
+class PowerLossAtFirst : public PowerLoss {
+ protected:
+  void Record(const Volume& volume) {
+    StartRecording();
+    StageAndWrite(volume);
+    if (HasFailure()) return;
+    StopRecording();
+    record_file_ = RecordFile();
+    record_ = ReadFile(record_file_);
+    ASSERT_NE("", record_);
+    FindClearing();
+  }
 
   // `formatted` goes on record after all that is flushed before the intent is cleared, and before
   // that is.
-  const size_t staged = log_->FindMark("staged");
-  const auto& writes = log_->writes();
-  size_t cleared = staged;
-  while (cleared > 0 &&
-         (writes[cleared - 1].offset != luks::kIntentOffset || writes[cleared - 1].bytes == 0)) {
-    --cleared;
-  }
-  ASSERT_GT(cleared, 1u);
-  --cleared;
-  size_t ready = cleared;
-  while (ready > 0 && !writes[ready - 1].flush) --ready;
-  std::vector<Moment> moments = Moments(0, cleared + 1, false);
-  const std::vector<Moment> recorded = Moments(ready, staged + 1, true);
-  moments.insert(moments.end(), recorded.begin(), recorded.end());
-  Visit(Choose(std::move(moments)), [&] {
-    const int made = made_;
-    ExpectMadeOrRefused(volume, path("replay.img"));
-    if (made_ > made) {
-      EXPECT_TRUE(Recovers("id"));
+  void FindClearing() {
+    const auto& writes = log_->writes();
+    cleared_ = log_->FindMark("staged");
+    while (cleared_ > 0 && (writes[cleared_ - 1].offset != luks::kIntentOffset ||
+                            writes[cleared_ - 1].bytes == 0)) {
+      --cleared_;
     }
-  });
-  fmt::print("never staged: {} made\n", made_);
-  for (const auto& [message, count] : refusals_) fmt::print("{:4} refused: {}\n", count, message);
-  if (HasFailure()) return;
+    ASSERT_GT(cleared_, 1u);
+    --cleared_;
+    ready_ = cleared_;
+    while (ready_ > 0 && !writes[ready_ - 1].flush) --ready_;
+    ASSERT_GT(ready_, 0u);
+  }
 
-  const size_t written = log_->FindMark("written");
-  Visit(Choose(Moments(written, writes.size(), true)), [&] {
-    ExpectKept(volume);
-    EXPECT_TRUE(Recovers("id"));
-  });
+  void Walk(const Volume& volume, size_t sample) {
+    Record(volume);
+    if (HasFailure()) return;
+    const size_t staged = log_->FindMark("staged");
+    const size_t written = log_->FindMark("written");
+    const size_t end = log_->writes().size() + 1;
+    Visit(Choose(Moments(0, cleared_ + 1, false), "never staged", sample), [&] {
+      const int made = made_;
+      ExpectMadeOrRefused(volume, path("replay.img"));
+      if (made_ > made) {
+        EXPECT_TRUE(Recovers("id"));
+      }
+    });
+    fmt::print("of those {} made\n", made_);
+    for (const auto& [message, count] : refusals_) fmt::print("{:4} refused: {}\n", count, message);
+    EXPECT_GT(made_, 0);
+    Visit(Choose(Moments(ready_, staged + 1, true), "on record", sample / 2),
+          [&] { ExpectUsable(volume); });
+    Visit(Choose(Moments(staged, written, true), "staged", sample / 4),
+          [&] { ExpectUsable(volume); });
+    Visit(Choose(Moments(written, end, true), "with data", sample), [&] {
+      ExpectKept(volume);
+      EXPECT_TRUE(Recovers("id"));
+    });
+  }
+
+  size_t ready_ = 0;    // how many writes there were at least when `formatted` went on record
+  size_t cleared_ = 0;  // and at most
+};
+
+TEST_F(PowerLossAtFirst, Ext4) {
+  Volume volume = TheVolume();
+  volume.context["recoveryRecipients"] = NewIdentity("id");
+  Walk(volume, kSample);
 }
+
+// The other filesystems' tools write otherwise, and more.
+class PowerLossOfOthers : public PowerLossAtFirst {
+ protected:
+  PowerLossOfOthers() { bytes_ = 336 * kMiB; }
+  void WalkOf(const std::string& filesystem) {
+    Volume volume = TheVolume();
+    volume.filesystem = filesystem;
+    volume.context["recoveryRecipients"] = NewIdentity("id");
+    Walk(volume, kSample / 4);
+  }
+};
+
+TEST_F(PowerLossOfOthers, Xfs) { WalkOf("xfs"); }
+TEST_F(PowerLossOfOthers, Btrfs) { WalkOf("btrfs"); }
 
 // The rotation of a volume with data: at each moment one of the two keys opens it.
 TEST_F(PowerLoss, DuringARotation) {
@@ -239,7 +303,7 @@ TEST_F(PowerLoss, DuringARotation) {
   StopRecording();
   record_file_ = RecordFile();
   record_ = ReadFile(record_file_);
-  Visit(Choose(Moments(log_->FindMark("old"), log_->writes().size() + 1, true)),
+  Visit(Choose(Moments(log_->FindMark("old"), log_->writes().size() + 1, true), "rotation"),
         [&] { ExpectKept(volume); });
 }
 
@@ -261,7 +325,7 @@ TEST_F(PowerLoss, WhileRecipientsAreReplaced) {
   record_file_ = RecordFile();
   record_ = ReadFile(record_file_);
   const auto moments = Moments(log_->FindMark("old"), log_->writes().size() + 1, true);
-  Visit(Choose(moments, kSample / 2), [&] {
+  Visit(Choose(moments, "other recipients", kSample / 2), [&] {
     EXPECT_TRUE(Recovers("old") || Recovers("new"));
     ExpectKept(volume);
     const ShellResult repeated = SetRecovery(volume, recipient);
@@ -277,7 +341,7 @@ TEST_F(PowerLoss, WhileRecipientsAreReplaced) {
 // them, are what the same loss of power left of both.
 class PowerLossOfABackend : public PowerLoss {
  protected:
-  PowerLossOfABackend() : PowerLoss(96 * kMiB) {}
+  PowerLossOfABackend() { bytes_ = 96 * kMiB; }
 
   std::string node() const { return path("node"); }
   void BringUp(const std::string& device) {
@@ -290,8 +354,9 @@ class PowerLossOfABackend : public PowerLoss {
     driver_->Kill();
     MustRun("umount " + node());
   }
-  void VisitNode(const std::vector<Moment>& moments, const std::function<void()>& expect) {
-    Visit(Choose(moments), [&] {
+  void VisitNode(const std::vector<Moment>& moments, const std::string& what,
+                 const std::function<void()>& expect) {
+    Visit(Choose(moments, what), [&] {
       BringUp(loop_);
       expect();
       if (!HasFailure()) TakeDown();
@@ -303,13 +368,8 @@ class PowerLossOfABackend : public PowerLoss {
     BringUp("/dev/mapper/cvtest-log");
     ASSERT_CODE(OK, Create(volume, 16 * kMiB));
     Mark("created");
-    ASSERT_CODE(OK, Stage(volume));
-    Mark("staged");
-    WriteFile(volume.staging + "/file", "kept");
-    MustRun("sync " + volume.staging + "/file " + volume.staging);
-    Mark("written");
-    WriteFile(volume.staging + "/later", std::string(100000, 'x'));
-    ASSERT_CODE(OK, Unstage(volume));
+    StageAndWrite(volume);
+    if (HasFailure()) return;
     TakeDown();
     StopRecording();
   }
@@ -321,13 +381,26 @@ TEST_F(PowerLossOfABackend, DuringTheFirstStage) {
   const Volume volume = NewVolume();
   Record(volume);
   if (HasFailure()) return;
-  const std::string image = node() + "/volumes/volumes/" + volume.id + ".img";
-  VisitNode(Moments(log_->FindMark("created"), log_->FindMark("staged") + 1, false),
-            [&] { ExpectMadeOrRefused(volume, image); });
-  fmt::print("never staged: {} made\n", made_);
+  const std::string base = node() + "/volumes/volumes/" + volume.id;
+  const auto on_record = [&] {
+    return ReadFile(base + ".json").find("\"formatted\"") != std::string::npos;
+  };
+  const size_t staged = log_->FindMark("staged");
+  const size_t written = log_->FindMark("written");
+  int early = 0;
+  VisitNode(Moments(log_->FindMark("created"), staged, false), "never staged", [&] {
+    if (!on_record()) return ExpectMadeOrRefused(volume, base + ".img");
+    ++early;
+    ExpectUsable(volume);
+  });
+  fmt::print("of those {} made, {} on record already\n", made_, early);
   for (const auto& [message, count] : refusals_) fmt::print("{:4} refused: {}\n", count, message);
-  if (HasFailure()) return;
-  VisitNode(Moments(log_->FindMark("written"), log_->writes().size() + 1, true),
+  EXPECT_GT(made_, 0);
+  VisitNode(Moments(staged, written, true), "staged", [&] {
+    EXPECT_TRUE(on_record());
+    ExpectUsable(volume);
+  });
+  VisitNode(Moments(written, log_->writes().size() + 1, true), "with data",
             [&] { ExpectKept(volume); });
 }
 

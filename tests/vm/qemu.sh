@@ -69,6 +69,7 @@ write_job() {
     printf 'modules %s\n' "$(quoted "$(readlink -f "$kernel/lib/modules/$release")")"
     for i in "${without[@]}"; do printf 'without %s\n' "$i"; done
     for i in "${serials[@]}"; do printf 'disk %s\n' "$i"; done
+    if [[ $network == yes ]]; then echo network; fi
     for i in "${!shares[@]}"; do printf 'share share%s %s\n' "$i" "$(quoted "${shares[i]}")"; done
     for directory in "$PWD" "$(dirname "$(dirname "$here")")"; do
       printf 'hold %s\n' "$(quoted "$directory")"
@@ -89,6 +90,7 @@ write_job() {
 
 start_qemu() {
   local i arguments
+  local clock=tsc=reliable  # quick to read, though QEMU's CPU looks too old for it
   # shellcheck disable=SC2054  # QEMU's commas
   # q35: microvm is no faster, and a boot of it hung: without a timer besides the PIT, it could not
   # calibrate its clock.
@@ -106,8 +108,13 @@ start_qemu() {
   if [[ $accelerator == kvm ]]; then
     arguments+=(-accel kvm -cpu host)
   else
+    # What is emulated one by one is dear: wide vectors above all, which every library would choose. AES and
+    # random numbers are worth it.
     # shellcheck disable=SC2054
-    arguments+=(-accel tcg,thread=multi -cpu max)
+    arguments+=(-accel tcg,thread=multi -cpu qemu64,+aes,+ssse3,+rdrand)
+    # An emulator that gets no processor for a while mistakes the TSC's rate, and the guest's time then runs
+    # several times too fast; QEMU keeps the HPET's rate. Several processors would wait for each other to read it.
+    if [[ $cpus == 1 ]]; then clock=clocksource=hpet; fi
   fi
   for i in "${!sizes[@]}"; do
     truncate --size "${sizes[i]}" "$work/disk$i"
@@ -120,12 +127,16 @@ start_qemu() {
     arguments+=(-fsdev "local,id=share$i,path=${shares[i]//,/,,},security_model=none,multidevs=remap"
       -device "virtio-9p-pci,fsdev=share$i,mount_tag=share$i")
   done
+  if [[ $network == yes ]]; then
+    # shellcheck disable=SC2054
+    arguments+=(-device virtio-net-pci,netdev=net,romfile= -netdev user,id=net)
+    for i in "${forwards[@]}"; do arguments[-1]+=",hostfwd=tcp:127.0.0.1:$i-:$i"; done
+  fi
   # An oops is a failure, and ends the VM. The rest is for speed: no self-tests of ciphers, no
-  # mitigations, kernel text and modules left writable (emulated, protecting them costs a second),
-  # and the clock that is quick to read, though QEMU's CPU looks too old for it.
+  # mitigations, kernel text and modules left writable (emulated, protecting them costs a second).
   arguments+=(-append "console=ttyS0 quiet panic=-1 oops=panic cryptvol.job=$(
     printf '%s' "$work" | base64 -w 0) mitigations=off rodata=off cryptomgr.notests=1 \
-random.trust_cpu=on tsc=reliable no_timer_check audit=0 apparmor=0")
+random.trust_cpu=on $clock no_timer_check audit=0 apparmor=0")
   # Its files are named relative to its directory, whose name may hold a comma.
   # A shell around it tells when it is gone. Each dies with its parent, however that ends.
   # shellcheck disable=SC2016  # for the inner shell

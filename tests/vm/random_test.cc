@@ -1,5 +1,5 @@
-// A seeded random sequence of all calls on several volumes, with kills of the driver, repeats, concurrent
-// duplicates and failing devices, held against a model of what must be true after each of them.
+// A seeded random sequence of all calls on several volumes, with kills of the driver and of its workers, repeats,
+// concurrent duplicates and failing devices, held against a model of what must be true after each of them.
 #include <gmock/gmock.h>
 #include <unistd.h>
 
@@ -44,7 +44,7 @@ class Random : public DriverTest {
     dice_.seed(TheSetup().seed);
     MustRun("age-keygen -o " + path("identity") + " 2>/dev/null");
     recipient_ = MustRun("age-keygen -y " + path("identity"));
-    for (const char* id : {"ext4", "xfs", "block", "plain"}) Add(id);
+    for (const char* id : {"ext4", "xfs", "btrfs", "block", "plain"}) Add(id);
     AddStatic();
   }
 
@@ -52,7 +52,7 @@ class Random : public DriverTest {
     Model model;
     model.volume = NewVolume("pvc-" + kind);
     model.volume.block = kind == "block";
-    model.volume.filesystem = kind == "xfs" ? "xfs" : "ext4";
+    if (kind == "xfs" || kind == "btrfs") model.volume.filesystem = kind;
     if (kind == "plain") model.volume.context = {{"encrypted", "false"}};
     if (kind == "xfs" || kind == "block") MakeRecoverable(model);
     SetKey(model, 0);
@@ -113,12 +113,14 @@ class Random : public DriverTest {
   }
   // One call, in one of the ways in which it can arrive; the answer of the last repetition.
   grpc::Status Arrive(const Call& call) {
-    switch (Roll(6)) {
+    switch (Roll(7)) {
       case 0:
         return KilledMeanwhile(call);
       case 1:
-        return ThreeAtOnce(call);
+        return WorkersKilledMeanwhile(call);
       case 2:
+        return ThreeAtOnce(call);
+      case 3:
         Repeat(call).ok();
         return Repeat(call);
       default:
@@ -134,6 +136,17 @@ class Random : public DriverTest {
     answer.get();
     driver_->Start();
     return Repeat(call);
+  }
+  // As by the kernel when there is no memory.
+  grpc::Status WorkersKilledMeanwhile(const Call& call) {
+    note_ += " (workers killed)";
+    auto answer = std::async(std::launch::async, call);
+    answer.wait_for(std::chrono::milliseconds(Roll(2000)));
+    Shell(fmt::format("pkill -KILL -P {}", driver_->pid()));
+    answer.get();
+    // The next call may have the one that waited for it, and was about to die.
+    const grpc::Status status = Repeat(call);
+    return status.error_code() == StatusCode::INTERNAL ? Repeat(call) : status;
   }
   grpc::Status ThreeAtOnce(const Call& call) {
     note_ += " (three at once)";
@@ -154,7 +167,8 @@ class Random : public DriverTest {
     model.exists = true;
   }
   static int64_t SizeOf(const Model& model) {
-    return (model.volume.filesystem == "xfs" ? 300 : 16) * kMiB;
+    if (model.volume.filesystem == "xfs") return 300 * kMiB;
+    return (model.volume.filesystem == "btrfs" ? 112 : 16) * kMiB;
   }
   void DoDelete(Model& model) {
     if (model.is_static) return;
@@ -214,10 +228,33 @@ class Random : public DriverTest {
   // The next stage has another key in the Secret: a new one, or an old one again.
   void DoRotate(Model& model) {
     if (!IsAtRest(model) || !IsEncrypted(model)) return;
+    ReplaceKey(model);
+    DoStage(model);
+  }
+  // While pods have the volume. Whether it is carried out before the next call, the model does not say.
+  void DoRotateLive(Model& model) {
+    if (model.targets.empty() || !model.content || !IsEncrypted(model)) return;
+    ReplaceKey(model);
+    Volume republished = model.volume;
+    republished.publish_secrets = model.volume.secrets;
+    Expect("republish", StatusCode::OK,
+           Arrive([&] { return Publish(republished, *model.targets.begin()); }));
+  }
+  void ReplaceKey(Model& model) {
     const bool back = model.newest > 0 && Roll(2) == 0;
     SetKey(model, back ? (model.key + model.newest) % (model.newest + 1) : model.newest + 1);
     note_ += fmt::format(" to {}", model.key);
-    DoStage(model);
+  }
+  // No key of before opens a volume that was staged with its Secret of now.
+  void CheckKeys(const Model& model) {
+    if (!IsEncrypted(model)) return;
+    const std::string device =
+        model.is_static ? model.volume.context.at("device") : ImageOf(model.volume);
+    for (int key = 0; key <= model.newest; ++key) {
+      const std::string open = "cryptsetup open --test-passphrase --key-file " +
+                               KeyFile(KeyOf(model, key)) + " " + device;
+      EXPECT_EQ(key == model.key, Shell(open).status == 0) << model.volume.id << ", key " << key;
+    }
   }
   // Looked at in trouble: the data is there, and the image stays the same.
   void DoRescue(Model& model) {
@@ -250,13 +287,63 @@ class Random : public DriverTest {
     const bool busy = result.output.find("at work on it") != std::string::npos;
     return grpc::Status(busy ? StatusCode::ABORTED : StatusCode::UNKNOWN, result.output);
   }
-  // The device answers nothing but errors for the length of one call.
+  // The device answers nothing but errors for a while.
   void DoFault(Model& model) {
-    if (!model.is_static || model.staged) return;
+    if (!model.is_static) return;
     SwapTable("0 " + sectors_ + " error");
+    if (model.staged) return FailInUse(model);
     const grpc::Status status = Repeat([&] { return Stage(model.volume); });
     SwapTable(linear_);
     EXPECT_FALSE(status.ok()) << "stage of a device that fails";
+  }
+  // Pods lose it; it can be taken down, at once or when it is mended, and is what it was when it is staged again.
+  void FailInUse(Model& model) {
+    note_ += " in use";
+    Shell(
+        fmt::format("dd if=/dev/zero of={}/more bs=64k count=1 conv=fsync", model.volume.staging));
+    if (Roll(2) == 0) SwapTable(linear_);
+    Arrive([&] { return Stage(model.volume); }).ok();
+    while (!model.targets.empty()) DoUnpublish(model);
+    DoUnstage(model);
+    SwapTable(linear_);
+    DoStage(model);
+  }
+  // What only looks, and kubelet and the sidecars ask all the time.
+  void DoLook(Model& model) {
+    std::set<std::string> listed;
+    Expect("list", StatusCode::OK, Repeat([&] { return List(listed); }));
+    for (const Model& each : models_) {
+      EXPECT_EQ(each.exists && !each.is_static, listed.contains(each.volume.id)) << each.volume.id;
+    }
+    const bool known = model.exists && !model.is_static;
+    Expect("validate", known ? StatusCode::OK : StatusCode::NOT_FOUND,
+           Arrive([&] { return Validate(model.volume); }));
+    const bool mounted = model.staged && !model.volume.block;
+    Expect("stats", mounted ? StatusCode::OK : StatusCode::NOT_FOUND,
+           Arrive([&] { return Stats(model.volume); }));
+  }
+  grpc::Status List(std::set<std::string>& listed) {
+    ::csi::v1::ListVolumesResponse response;
+    grpc::ClientContext context;
+    const grpc::Status status = driver_->controller().ListVolumes(&context, {}, &response);
+    for (const auto& entry : response.entries()) listed.insert(entry.volume().volume_id());
+    return status;
+  }
+  grpc::Status Validate(const Volume& volume) {
+    ::csi::v1::ValidateVolumeCapabilitiesRequest request;
+    request.set_volume_id(volume.id);
+    *request.add_volume_capabilities() = volume.capability();
+    ::csi::v1::ValidateVolumeCapabilitiesResponse response;
+    grpc::ClientContext context;
+    return driver_->controller().ValidateVolumeCapabilities(&context, request, &response);
+  }
+  grpc::Status Stats(const Volume& volume) {
+    ::csi::v1::NodeGetVolumeStatsRequest request;
+    request.set_volume_id(volume.id);
+    request.set_volume_path(volume.staging);
+    ::csi::v1::NodeGetVolumeStatsResponse response;
+    grpc::ClientContext context;
+    return driver_->node().NodeGetVolumeStats(&context, request, &response);
   }
   void SwapTable(const std::string& table) {
     MustRun("dmsetup suspend cvtest-random && dmsetup load cvtest-random --table '" + table +
@@ -289,9 +376,10 @@ class Random : public DriverTest {
         {"write", &Random::DoWrite},         {"publish", &Random::DoPublish},
         {"unpublish", &Random::DoUnpublish}, {"unpublish", &Random::DoUnpublish},
         {"unstage", &Random::DoUnstage},     {"unstage", &Random::DoUnstage},
-        {"rotate", &Random::DoRotate},       {"wrong key", &Random::DoWrongKey},
-        {"rescue", &Random::DoRescue},       {"recover", &Random::DoRecover},
-        {"fault", &Random::DoFault},         {"delete", &Random::DoDelete}};
+        {"rotate", &Random::DoRotate},       {"rotate beside pods", &Random::DoRotateLive},
+        {"wrong key", &Random::DoWrongKey},  {"rescue", &Random::DoRescue},
+        {"recover", &Random::DoRecover},     {"fault", &Random::DoFault},
+        {"look", &Random::DoLook},           {"delete", &Random::DoDelete}};
     const auto& [name, action] = kActions[Roll(std::size(kActions))];
     note_.clear();
     trace_ += fmt::format("{}: {}", model.volume.id, name);
@@ -330,6 +418,7 @@ TEST_F(Random, CallsAreWhatTheModelSays) {
     DoStage(model);
     Check(model);
     DoUnstage(model);
+    CheckKeys(model);
     DoDelete(model);
     Check(model);
   }

@@ -1,5 +1,6 @@
 #include "refusals.h"
 
+#include <chrono>
 #include <filesystem>
 
 namespace cryptvol::vm {
@@ -27,7 +28,9 @@ void RefusalTest::ExpectStageRefused(const Volume& volume, const std::string& di
                                      grpc::StatusCode code, std::vector<std::string> words) {
   words.push_back(volume.id);
   const std::string before = Digest(disk);
+  const auto start = std::chrono::steady_clock::now();
   EXPECT_THAT(Stage(volume), Refused(code, words));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, kRefusalTime);
   EXPECT_EQ(before, Digest(disk)) << disk << " was written to";
   EXPECT_FALSE(IsMapped(volume));
   EXPECT_FALSE(IsMounted(volume.staging));

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -28,13 +29,14 @@ inline auto Refused(grpc::StatusCode code, std::vector<std::string> words) {
 class RefusalTest : public DriverTest {
  protected:
   static constexpr int64_t kMiB = int64_t{1} << 20;
+  static constexpr std::chrono::seconds kRefusalTime{30};
 
   // A LUKS2 device made with stock cryptsetup, with one cheap keyslot for `passphrase`; `flags`
   // come last, so that they win.
   std::string NewLuksDevice(const std::string& passphrase, const std::string& flags = "",
                             int64_t bytes = 32 * kMiB);
 
-  // Stages the volume. It must be refused so, naming the volume; not one byte of `disk` (the
+  // Stages the volume. It must be refused so, in time, naming the volume; not one byte of `disk` (the
   // device, or the image that it is made of) may change, and nothing may stay mapped or mounted.
   void ExpectStageRefused(const Volume& volume, const std::string& disk, grpc::StatusCode code,
                           std::vector<std::string> words);

@@ -95,6 +95,20 @@ TEST_F(Rescue, OfABlockVolume) {
   EXPECT_EQ(before, Digest(ImageOf(volume)));
 }
 
+// A device that a killed command left attached for writing is in no rescue's way, unless something uses it.
+TEST_F(Rescue, IsNotKeptOutByADeviceThatNobodyUses) {
+  const Volume volume = Used();
+  const std::string device = MustRun("losetup --find --show " + ImageOf(volume));
+  {
+    const StockMapping mapping(device, KeyFile("the key"));
+    EXPECT_CODE(ALREADY_EXISTS, Stage(Rescued(volume)));
+  }
+  ASSERT_CODE(OK, Stage(Rescued(volume)));
+  EXPECT_EQ("kept", ReadFile(volume.staging + "/file"));
+  EXPECT_EQ("1", MustRun("blockdev --getro " + DeviceOf(volume)));
+  EXPECT_CODE(OK, Unstage(volume));
+}
+
 // A blank volume is not formatted for it.
 TEST_F(Rescue, FormatsNothing) {
   const Volume volume = NewVolume();

@@ -1,4 +1,5 @@
 // Replacing a volume's key by changing its Secret, between stages and while a pod runs.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -22,18 +23,42 @@ class Rotation : public DriverTest {
     return secret;
   }
 
-  // By stock cryptsetup, on the image.
-  bool Opens(const Volume& volume, const std::string& key) {
-    return Shell("cryptsetup open --test-passphrase --key-file " + KeyFile(key) + " " +
-                 ImageOf(volume))
-               .status == 0;
-  }
   bool SoonOpens(const Volume& volume, const std::string& key, bool expected) {
     for (int i = 0; i < 150; ++i) {
       if (Opens(volume, key) == expected) return true;
       std::this_thread::sleep_for(std::chrono::milliseconds(200));
     }
     return false;
+  }
+
+  // A driver that tells its metrics there.
+  int RestartWithMetrics() {
+    const int port = FreePort();
+    driver_ = std::make_unique<Driver>(
+        directory_, std::vector<std::string>{fmt::format("--metrics-address=127.0.0.1:{}", port)});
+    driver_->Start();
+    return port;
+  }
+  // What the metric has counted so far, as "1 rotated, 0 unchanged, 2 failed".
+  static std::string Counted(int port) {
+    const std::string metrics = HttpGet(port, "/metrics");
+    std::vector<std::string> counts;
+    for (const char* result : {"rotated", "unchanged", "failed"}) {
+      const std::string series =
+          fmt::format("\ncryptvol_key_rotations_total{{result=\"{}\"}} ", result);
+      const size_t at = metrics.find(series);
+      counts.push_back(
+          at == std::string::npos
+              ? fmt::format("no {}", result)
+              : fmt::format("{} {}", std::stol(metrics.substr(at + series.size())), result));
+    }
+    return fmt::format("{}", fmt::join(counts, ", "));
+  }
+  static std::string SoonCounted(int port, const std::string& expected) {
+    for (int i = 0; i < 150 && Counted(port) != expected; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    return Counted(port);
   }
 
   Volume Used(const std::string& key) {
@@ -64,6 +89,22 @@ TEST_F(Rotation, AtStage) {
   ASSERT_CODE(OK, Unstage(volume));
   volume.secrets = QuickSecret("old");
   EXPECT_CODE(UNAUTHENTICATED, Stage(volume));
+}
+
+// However many keyslots the previous key has: a crash, or somebody, gave it another.
+TEST_F(Rotation, DestroysAllKeyslotsOfAPreviousKey) {
+  Volume volume = Used("old");
+  ASSERT_CODE(OK, Unstage(volume));
+  for (int i = 0; i < 2; ++i) {
+    MustRun(
+        fmt::format("cryptsetup luksAddKey -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
+                    "--key-file {} {} {}",
+                    KeyFile("old"), ImageOf(volume), KeyFile("old")));
+  }
+  volume.secrets = Replaced("new", "old");
+  ASSERT_CODE(OK, Stage(volume));
+  EXPECT_TRUE(Opens(volume, "new"));
+  EXPECT_FALSE(Opens(volume, "old"));
 }
 
 // The token keeps the id of the key that opens the volume, and the error for a wrong one names it.
@@ -144,6 +185,35 @@ TEST_F(Rotation, AUselessSecretDisturbsNothing) {
   EXPECT_FALSE(Opens(volume, "another"));
   EXPECT_CODE(OK, Unpublish(volume, path("pod")));
   EXPECT_CODE(OK, Unstage(volume));
+}
+
+// Each comparison of a volume's keyslots with its Secret is counted by what came of it, at a stage and
+// beside a pod; before the first one, all that an alert may ask for is there and zero.
+TEST_F(Rotation, AreCounted) {
+  const int port = RestartWithMetrics();
+  EXPECT_EQ("0 rotated, 0 unchanged, 0 failed", Counted(port));
+  Volume volume = Used("old");
+  EXPECT_EQ("0 rotated, 0 unchanged, 0 failed", Counted(port));
+  ASSERT_CODE(OK, Unstage(volume));
+  ASSERT_CODE(OK, Stage(volume));
+  EXPECT_EQ("0 rotated, 1 unchanged, 0 failed", Counted(port));
+  ASSERT_CODE(OK, Unstage(volume));
+  volume.secrets = Replaced("new", "old");
+  ASSERT_CODE(OK, Stage(volume));
+  EXPECT_EQ("1 rotated, 1 unchanged, 0 failed", Counted(port));
+
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  volume.publish_secrets = Replaced("newer", "new");
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  EXPECT_EQ("2 rotated, 1 unchanged, 0 failed",
+            SoonCounted(port, "2 rotated, 1 unchanged, 0 failed"));
+  volume.publish_secrets = QuickSecret("another");
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  EXPECT_EQ("2 rotated, 1 unchanged, 1 failed",
+            SoonCounted(port, "2 rotated, 1 unchanged, 1 failed"));
+  volume.publish_secrets = {{"CRYPTO_KEY_VALUE", ""}};  // of no use before it is tried
+  ASSERT_CODE(OK, Publish(volume, path("pod")));
+  EXPECT_EQ("2 rotated, 1 unchanged, 2 failed", Counted(port));
 }
 
 // One whose volume another call has for long is reported, and holds up no other's.

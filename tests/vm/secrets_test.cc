@@ -1,92 +1,71 @@
 // After everything that a volume goes through, neither its passphrases nor its volume key are found
 // where the threat model does not name them.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
-#include <cstring>
 #include <filesystem>
-#include <fstream>
+#include <future>
 #include <sstream>
 #include <thread>
 
-#include "absl/cleanup/cleanup.h"
-#include "base/unique_fd.h"
 #include "driver_fixture.h"
 #include "fmt/format.h"
+#include "secrets_search.h"
 
 namespace cryptvol::vm {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::Contains;
+using ::testing::Each;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
 constexpr int64_t kMiB = int64_t{1} << 20;
 
-// What is looked for, by a name that may be printed.
-using Patterns = std::map<std::string, std::string>;
-// "volume key in the memory of cryptvol-csi (7f12..., [heap])"
-using Findings = std::vector<std::string>;
-
-std::string RandomHex() { return MustRun("od -An -N16 -tx8 /dev/urandom | tr -d ' \n'"); }
-
-void LookInto(const std::string& where, const std::string& bytes, const Patterns& patterns,
-              Findings& findings) {
-  for (const auto& [name, pattern] : patterns) {
-    if (::memmem(bytes.data(), bytes.size(), pattern.data(), pattern.size()) != nullptr) {
-      findings.push_back(name + " in " + where);
-    }
+// While it exists, a process may leave a core dump of any size, in that directory; one that is started
+// meanwhile, that is.
+class CoreDumps {
+ public:
+  explicit CoreDumps(std::string directory)
+      : directory_(std::move(directory)), pattern_(ReadFile(kPattern)) {
+    fs::create_directories(directory_);
+    WriteFile(kPattern, directory_ + "/%e.%p");
+    EXPECT_EQ(0, ::getrlimit(RLIMIT_CORE, &before_));
+    const rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+    EXPECT_EQ(0, ::setrlimit(RLIMIT_CORE, &unlimited));
   }
-}
-
-// All that a process can read of its own, in pieces that overlap by more than any pattern.
-Findings SearchMemory(const fs::path& process, const Patterns& patterns) {
-  Findings findings;
-  const UniqueFd memory(::open((process / "mem").c_str(), O_RDONLY | O_CLOEXEC));
-  EXPECT_TRUE(memory.valid()) << process;
-  const std::string name = MustRun("cat " + (process / "comm").string());
-  std::istringstream maps(ReadFile(process / "maps"));
-  constexpr size_t kPiece = 4 << 20;
-  constexpr size_t kOverlap = 4096;
-  std::string bytes(kPiece, '\0');
-  for (std::string line; std::getline(maps, line);) {
-    size_t begin = 0;
-    size_t end = 0;
-    if (std::sscanf(line.c_str(), "%zx-%zx", &begin, &end) != 2) continue;
-    for (size_t at = begin; at < end; at += kPiece - kOverlap) {
-      bytes.resize(std::min(kPiece, end - at));
-      const ssize_t n = ::pread(memory.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
-      if (n <= 0) break;  // a hole, or the kernel's own page
-      bytes.resize(static_cast<size_t>(n));
-      LookInto(fmt::format("the memory of {} ({})", name, line), bytes, patterns, findings);
-      if (end - at <= kPiece) break;
-    }
+  ~CoreDumps() {
+    WriteFile(kPattern, pattern_);
+    ::setrlimit(RLIMIT_CORE, &before_);
   }
-  return findings;
-}
+  CoreDumps(const CoreDumps&) = delete;
+  CoreDumps& operator=(const CoreDumps&) = delete;
 
-// Every file beneath a directory, and its name.
-void SearchFiles(const fs::path& directory, const Patterns& patterns, Findings& findings) {
-  std::error_code error;
-  for (fs::recursive_directory_iterator entry(directory, error), last; !error && entry != last;
-       entry.increment(error)) {
-    LookInto("a name: " + entry->path().string(), entry->path().filename().string(), patterns,
-             findings);
-    if (!entry->is_regular_file(error)) continue;
-    for (const auto& [name, pattern] : patterns) {
-      if (Contains(entry->path().string(), pattern)) {
-        findings.push_back(name + " in the file " + entry->path().string());
-      }
-    }
-  }
-}
+  std::string all() const { return MustRun("ls " + directory_); }
+
+ private:
+  static constexpr char kPattern[] = "/proc/sys/kernel/core_pattern";
+  const std::string directory_;
+  const std::string pattern_;
+  rlimit before_ = {};
+};
 
 class Secrets : public DriverTest {
  protected:
-  // The driver and every process that it started.
+  void SetUp() override {
+    fs::create_directories(TheSetup().directory);
+    MustRun("touch -d '2 seconds ago' " + mark_);  // clocks of files are coarse
+    DriverTest::SetUp();
+  }
+  void TearDown() override {
+    Shell("dmsetup resume cvtest-hang");  // nothing that waits for it can end before
+    DriverTest::TearDown();
+    fs::remove(mark_);
+  }
+
   std::vector<fs::path> Processes(const std::string& name) {
     std::vector<fs::path> processes;
     std::istringstream pids(Shell("pgrep -x " + name).output);
@@ -103,35 +82,28 @@ class Secrets : public DriverTest {
     ADD_FAILURE() << "no worker";
     return "";
   }
-
-  Findings SearchProcesses(const Patterns& patterns) {
-    Findings findings;
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-      const std::string pid = entry.path().filename();
-      if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-      for (const char* file : {"cmdline", "environ"}) {
-        LookInto(pid + "'s " + file, ReadFile(entry.path() / file), patterns, findings);
+  // The worker that has one of them in its memory.
+  fs::path WorkerWith(const Patterns& patterns) {
+    for (int i = 0; i < 600; ++i) {
+      for (const fs::path& worker : Processes("cryptvol-worker")) {
+        if (fs::exists(worker / "smaps") && !SearchMemory(worker, patterns).empty()) return worker;
       }
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
-    return findings;
+    ADD_FAILURE() << "no worker holds the key";
+    return "";
   }
   Findings SearchEverythingWritten(const Patterns& patterns) {
-    Findings findings;
-    // /tmp has the directory of the tests.
-    for (const std::string& directory :
-         {std::string("/tmp"), std::string("/run"), std::string("/dev/shm")}) {
-      SearchFiles(directory, patterns, findings);
-    }
-    return findings;
+    return SearchFilesSince(mark_, patterns);
   }
 
   // Taken out of the header, with stock cryptsetup.
-  std::string VolumeKey(const Volume& volume, const std::string& passphrase) {
+  std::string VolumeKey(const std::string& device, const std::string& passphrase) {
     const std::string key = KeyFile(passphrase);
     MustRun(
         fmt::format("cryptsetup luksDump -q --dump-volume-key --volume-key-file {} "
                     "--key-file {} {}",
-                    path("volume-key"), key, ImageOf(volume)));
+                    path("volume-key"), key, device));
     std::string bytes = ReadFile(path("volume-key"));
     MustRun("shred -u " + path("volume-key") + " " + key);
     EXPECT_EQ(64u, bytes.size());
@@ -141,6 +113,11 @@ class Secrets : public DriverTest {
   void ExpectNotInTheDriver(const Patterns& patterns) {
     EXPECT_THAT(SearchMemory("/proc/" + std::to_string(driver_->pid()), patterns), IsEmpty());
   }
+  // It is there, in memory of ours that no dump has, and wherever it is, it is never swapped.
+  static void ExpectLocked(const Findings& findings) {
+    EXPECT_THAT(findings, Contains(HasSubstr(" dd")));
+    EXPECT_THAT(findings, Each(HasSubstr(" lo")));
+  }
   // docs/threat-model.md says what this holds.
   void ExpectNothingFound(const Patterns& patterns) {
     EXPECT_THAT(SearchProcesses(patterns), IsEmpty());
@@ -148,13 +125,46 @@ class Secrets : public DriverTest {
     EXPECT_THAT(SearchMemory(SpareWorker(), patterns), IsEmpty());
     ExpectNotInTheDriver(patterns);
   }
-};
 
-// Each half by itself as well: a copy may be cut where one of gRPC's frames ends.
-void AddPassphrase(const std::string& name, const std::string& passphrase, Patterns& patterns) {
-  patterns[name + ", first half"] = passphrase.substr(0, passphrase.size() / 2);
-  patterns[name + ", second half"] = passphrase.substr(passphrase.size() / 2);
-}
+  // A device of stock cryptsetup's making, that can be suspended, and whose key takes this machine
+  // some seconds to derive.
+  Volume SlowVolume(const std::string& passphrase) {
+    const std::string below = NewDevice(32 * kMiB, "slow");
+    MustRun(
+        fmt::format("echo 0 {} linear {} 0 | dmsetup create cvtest-hang", 32 * kMiB / 512, below));
+    const std::string key = KeyFile(passphrase);
+    MustRun("cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --iter-time 3000 --key-file " +
+            key + " /dev/mapper/cvtest-hang");
+    MustRun("shred -u " + key);
+    Volume volume = StaticVolume("/dev/mapper/cvtest-hang");
+    volume.block = true;
+    volume.secrets = {{"CRYPTO_KEY_VALUE", passphrase}};
+    return volume;
+  }
+
+  std::string Identity(const std::string& name) {
+    MustRun("age-keygen -o " + path(name) + " 2>/dev/null");
+    return MustRun("age-keygen -y " + path(name));
+  }
+  // The passphrase in the volume's recovery token, by stock age.
+  std::string RecoveryPassphrase(const Volume& volume, int token, const std::string& identity) {
+    MustRun(
+        fmt::format("cryptsetup token export --token-id {} {} | python3 -c "
+                    "'import json, sys; print(json.load(sys.stdin)[\"age\"])' | age -d -i {} -o {}",
+                    token, ImageOf(volume), path(identity), path("recovery")));
+    std::string passphrase = ReadFile(path("recovery"));
+    MustRun("shred -u " + path("recovery"));
+    EXPECT_EQ(64u, passphrase.size());
+    return passphrase;
+  }
+  void MustDo(const std::string& command) {
+    MustRun(fmt::format("{} --state-dir={} --backend=loop:{} {}", TheSetup().driver, path("state"),
+                        path("backend"), command));
+  }
+
+ private:
+  const std::string mark_ = TheSetup().directory + "/mark";
+};
 
 // What is planted is found: in memory, in an environment, in an argument, in a file and in a name.
 TEST_F(Secrets, TheSearchFindsWhatIsThere) {
@@ -165,6 +175,12 @@ TEST_F(Secrets, TheSearchFindsWhatIsThere) {
   fs::rename(path("driver-like.log"), path(planted));
   EXPECT_EQ(2u, SearchEverythingWritten(patterns).size());
   fs::remove(path(planted));
+  for (const char* directory : {"/var/tmp", "/tmp", "/run", "/dev/shm"}) {
+    const std::string file = std::string(directory) + "/cryptvol-planted";
+    WriteFile(file, planted);
+    EXPECT_EQ(1u, SearchEverythingWritten(patterns).size()) << file;
+    fs::remove(file);
+  }
   {
     const Background process("env SEEN=" + planted + " sleep 600");
     EXPECT_THAT(SearchProcesses(patterns), Not(IsEmpty()));
@@ -186,7 +202,7 @@ TEST_F(Secrets, AreFoundNowhere) {
   volume.secrets = QuickSecret(first);
   ASSERT_CODE(OK, Create(volume, 16 * kMiB));
   ASSERT_CODE(OK, Stage(volume));
-  const std::string key = VolumeKey(volume, first);
+  const std::string key = VolumeKey(ImageOf(volume), first);
   // Each half of an XTS key is the start of a schedule of its own.
   patterns["volume key, first half"] = key.substr(0, 32);
   patterns["volume key, second half"] = key.substr(32);
@@ -201,7 +217,7 @@ TEST_F(Secrets, AreFoundNowhere) {
   ExpectNothingFound(patterns);
   ASSERT_CODE(OK, Unstage(volume));
   ExpectNothingFound(patterns);
-  EXPECT_EQ(key, VolumeKey(volume, second));
+  EXPECT_EQ(key, VolumeKey(ImageOf(volume), second));
   ASSERT_CODE(OK, Delete(volume));
   ExpectNothingFound(patterns);
 }
@@ -254,25 +270,92 @@ TEST_F(Secrets, LeaveNothingOfAnyRequestInTheDriver) {
 // Neither the driver nor a worker leaves a core dump, whatever the limits that it was started with;
 // another process does.
 TEST_F(Secrets, NoCoreDumps) {
-  const std::string pattern = ReadFile("/proc/sys/kernel/core_pattern");
-  const absl::Cleanup restore = [&] { WriteFile("/proc/sys/kernel/core_pattern", pattern); };
-  fs::create_directory(path("cores"));
-  WriteFile("/proc/sys/kernel/core_pattern", path("cores/%e.%p"));
-  rlimit before;
-  ASSERT_EQ(0, ::getrlimit(RLIMIT_CORE, &before));
-  const absl::Cleanup restore_limit = [&] { ::setrlimit(RLIMIT_CORE, &before); };
-  const rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
-  ASSERT_EQ(0, ::setrlimit(RLIMIT_CORE, &unlimited));
+  const CoreDumps dumps(path("cores"));
   driver_->Kill();
   driver_->Start();
-  const auto dumps = [&] { return MustRun("ls " + path("cores")); };
   MustRun("kill -ABRT " + SpareWorker().filename().string());
   std::this_thread::sleep_for(std::chrono::seconds(2));
   MustRun("kill -ABRT " + std::to_string(driver_->pid()));
   driver_->Kill();
-  EXPECT_EQ("", dumps());
+  EXPECT_EQ("", dumps.all());
   Shell("sleep 600 & kill -ABRT $!; wait $!");
-  EXPECT_NE("", dumps());
+  EXPECT_NE("", dumps.all());
+}
+
+// A worker that derives a key has the passphrase in memory that is never swapped, and leaves no core dump;
+// nobody but root reads it.
+TEST_F(Secrets, AreLockedInAWorkerThatDerivesAKey) {
+  const CoreDumps dumps(path("cores"));
+  driver_->Kill();
+  driver_->Start();
+  const std::string passphrase = "at-work-" + RandomHex();
+  Patterns patterns;
+  AddPassphrase("the passphrase", passphrase, patterns);
+  const Volume volume = SlowVolume(passphrase);
+  auto stage = std::async(std::launch::async, [&] { return Stage(volume); });
+  const fs::path worker = WorkerWith(patterns);
+  MustRun("kill -STOP " + worker.filename().string());  // so that there is time to look
+  ExpectLocked(SearchMemory(worker, patterns));
+  EXPECT_THAT(SearchProcesses(patterns), IsEmpty());
+  for (const char* file : {"/mem", "/maps", "/environ"}) {
+    EXPECT_NE(0, Shell("setpriv --reuid=65534 --regid=65534 --clear-groups head -c 1 " +
+                       worker.string() + file)
+                     .status);
+  }
+  MustRun(fmt::format("kill -ABRT {0} && kill -CONT {0}", worker.filename().string()));
+  EXPECT_CODE(INTERNAL, stage.get());
+  EXPECT_EQ("", dumps.all());
+  ExpectNothingFound(patterns);
+}
+
+// One whose device does not answer any more has the volume key in such memory, and of the passphrase
+// nothing.
+TEST_F(Secrets, AreLockedInAWorkerThatHangs) {
+  const std::string passphrase = "hanging-" + RandomHex();
+  Patterns patterns;
+  AddPassphrase("the passphrase", passphrase, patterns);
+  const Volume volume = SlowVolume(passphrase);
+  const std::string key = VolumeKey("/dev/mapper/cvtest-hang", passphrase);
+  auto stage = std::async(std::launch::async, [&] { return Stage(volume); });
+  const fs::path worker = WorkerWith(patterns);
+  MustRun("dmsetup suspend --noflush --nolockfs cvtest-hang");
+  for (int i = 0; i < 600 && ReadFile(worker / "stat").find(") D ") == std::string::npos; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_THAT(ReadFile(worker / "stat"), HasSubstr(") D "));
+  ExpectLocked(SearchMemory(worker, {{"the volume key, first half", key.substr(0, 32)},
+                                     {"the volume key, second half", key.substr(32)}}));
+  EXPECT_THAT(SearchMemory(worker, patterns), IsEmpty());
+  EXPECT_THAT(SearchEverythingWritten(patterns), IsEmpty());
+  MustRun("dmsetup resume cvtest-hang");
+  ASSERT_CODE(OK, stage.get());
+  EXPECT_CODE(OK, Unstage(volume));
+}
+
+// Nor is the passphrase of the recovery keyslot found anywhere: after the volume was made, after its
+// recipients were replaced, and after it was recovered.
+TEST_F(Secrets, OfTheRecoveryKeyslotAreFoundNowhere) {
+  Volume volume = NewVolume();
+  volume.context["recoveryRecipients"] = Identity("first");
+  ASSERT_CODE(OK, Create(volume, 16 * kMiB));
+  ASSERT_CODE(OK, Stage(volume));
+  Patterns patterns;
+  AddPassphrase("the first recovery passphrase", RecoveryPassphrase(volume, 1, "first"), patterns);
+  ExpectNothingFound(patterns);
+
+  MustDo(fmt::format("key set-recovery {} --key-file {} --recipient {}", volume.id,
+                     KeyFile(volume.secrets["CRYPTO_KEY_VALUE"]), Identity("second")));
+  AddPassphrase("the second", RecoveryPassphrase(volume, 2, "second"), patterns);
+  ExpectNothingFound(patterns);
+  ASSERT_CODE(OK, Unstage(volume));
+
+  const std::string device = MustRun("losetup --find --show " + ImageOf(volume));
+  MustDo(fmt::format("recover {} -i {} --new-key-file {}", device, path("second"),
+                     KeyFile("another")));
+  MustRun("losetup --detach " + device);
+  volume.secrets = QuickSecret("another");
+  ASSERT_CODE(OK, Stage(volume));
+  ExpectNothingFound(patterns);
 }
 
 }  // namespace

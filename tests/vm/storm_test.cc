@@ -2,8 +2,12 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <future>
+#include <regex>
+#include <sstream>
 #include <thread>
 
 #include "budget_fixture.h"
@@ -13,6 +17,8 @@
 namespace cryptvol::vm {
 namespace {
 
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
@@ -63,6 +69,13 @@ class Storm : public BudgetTest {
     driver_->Start();
     MustRun("echo " + std::to_string(::getpid()) + " > /sys/fs/cgroup/cgroup.procs");
   }
+  void RestartWithBudget(const std::string& budget) {
+    driver_ = std::make_unique<Driver>(
+        directory_,
+        std::vector<std::string>{"--kdf-memory-budget=" + budget,
+                                 fmt::format("--metrics-address=127.0.0.1:{}", kMetricsPort)});
+    driver_->Start();
+  }
   // Its header asks for that much; nobody gets as far as to find that no key opens it.
   std::string MakeHuge() {
     const std::string device = MakeDevice(32, "huge");
@@ -78,6 +91,66 @@ class Storm : public BudgetTest {
       volumes.push_back(BlockVolumeOn(CopyDevice(original, id), id));
     }
     return volumes;
+  }
+  // Stages it as kubelet does that gives up each call after `patience`, and waits longer and longer before
+  // it repeats it. How often it gave up; -1 when the volume was not staged in the end.
+  int StageImpatiently(const Volume& volume, milliseconds patience) {
+    ::csi::v1::NodeStageVolumeRequest request;
+    request.set_volume_id(volume.id);
+    request.set_staging_target_path(volume.staging);
+    *request.mutable_volume_capability() = volume.capability();
+    request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
+    request.mutable_secrets()->insert(volume.secrets.begin(), volume.secrets.end());
+    milliseconds pause(200);
+    for (int given_up = 0, i = 0; i < 1000; ++i) {
+      ::csi::v1::NodeStageVolumeResponse response;
+      grpc::ClientContext context;
+      context.set_deadline(std::chrono::system_clock::now() + patience);
+      const auto code = driver_->node().NodeStageVolume(&context, request, &response).error_code();
+      if (code == grpc::StatusCode::OK) return given_up;
+      if (code == grpc::StatusCode::DEADLINE_EXCEEDED) ++given_up;
+      if (code != grpc::StatusCode::DEADLINE_EXCEEDED && code != grpc::StatusCode::ABORTED) break;
+      std::this_thread::sleep_for(pause);
+      pause = std::min(2 * pause, 2 * patience);
+    }
+    return -1;
+  }
+  // The volumes in the order in which they were staged, as the driver logged it, whether anybody waited for
+  // the answer or not. Other calls may only have been told that the volume is at work on.
+  std::vector<std::string> OrderOfStages() const {
+    std::vector<std::string> staged;
+    std::istringstream log(driver_->log());
+    const std::regex stage(
+        "rpc method=\"NodeStageVolume\" volume=\"([^\"]*)\" code=\"([^\"]*)\"(.*)");
+    std::smatch match;
+    for (std::string line; std::getline(log, line);) {
+      if (!std::regex_search(line, match, stage)) continue;
+      if (match[2] != "OK") {
+        EXPECT_EQ("ABORTED", match[2]);
+        EXPECT_THAT(match[3], HasSubstr("NodeStageVolume has been at work on it since"));
+      } else if (std::ranges::count(staged, match[1]) == 0) {
+        staged.push_back(match[1]);
+      }
+    }
+    return staged;
+  }
+  // Each a little later than the one before, so that it is known who came first. How often calls were
+  // given up.
+  int StageAllImpatiently(const std::vector<Volume>& volumes, milliseconds patience) {
+    std::vector<std::future<int>> calls;
+    for (const Volume& volume : volumes) {
+      calls.push_back(std::async(std::launch::async, [this, &volume, patience] {
+        return StageImpatiently(volume, patience);
+      }));
+      std::this_thread::sleep_for(patience / 10);
+    }
+    int given_up = 0;
+    for (auto& call : calls) {
+      const int times = call.get();
+      EXPECT_GE(times, 0);
+      given_up += times;
+    }
+    return given_up;
   }
   // As kubelet does: what gives up is asked again.
   grpc::Status StageAsKubelet(const Volume& volume) {
@@ -126,6 +199,40 @@ TEST_F(Storm, AHundredVolumesWithin512MiB) {
   EXPECT_EQ(count, Metric("cryptvol_open_volumes"));
   EXPECT_LE(Metric("cryptvol_kdf_memory_max_bytes"), 256 * kMiB);
   for (const Volume& volume : possible) EXPECT_CODE(OK, Unstage(volume));
+}
+
+// A kubelet that gives up each call long before its turn comes, and repeats it, loses no volume's place: the
+// first call of each goes on and stages it, its repeats are told that it is at work, no key is derived twice,
+// and who came later comes first only by what runs at once.
+TEST_F(Storm, APlaceInTheQueueSurvivesTheCallersTimeOut) {
+  // One derivation after the other; four inspections at once, on whose ends the order depends, and a device
+  // that takes longer than some seconds to be looked at, as all do on a busy machine, lets others pass. In
+  // an order by chance the twelve are overtaken 24 times in all.
+  constexpr std::ptrdiff_t kMostOvertaken = 20;
+  RestartWithBudget("48MiB");
+  const std::string original = MakeDevice(32768, "original");
+  const Volume alone = BlockVolumeOn(original, "volume-alone");
+  const auto volumes = Copies(original, "volume", 12);
+  const auto start = steady_clock::now();
+  ASSERT_CODE(OK, Stage(alone));
+  const auto one = std::chrono::duration_cast<milliseconds>(steady_clock::now() - start);
+
+  const int given_up = StageAllImpatiently(volumes, one);
+  EXPECT_GT(given_up, 0);
+  const auto order = OrderOfStages();
+  ASSERT_EQ(1 + volumes.size(), order.size());
+  std::ptrdiff_t overtaken = 0;
+  for (size_t i = 0; i < volumes.size(); ++i) {
+    const auto place = std::ranges::find(order, volumes[i].id) - order.begin();
+    overtaken += std::max<std::ptrdiff_t>(0, place - 1 - static_cast<std::ptrdiff_t>(i));
+  }
+  std::printf("one stage took %ld ms; calls given up: %d; overtaken %ld times\n", one.count(),
+              given_up, overtaken);
+  EXPECT_LE(overtaken, kMostOvertaken);
+  EXPECT_EQ(1 + static_cast<int64_t>(volumes.size()),
+            Metric("cryptvol_unlock_duration_seconds_count"));
+  EXPECT_CODE(OK, Unstage(alone));
+  for (const Volume& volume : volumes) EXPECT_CODE(OK, Unstage(volume));
 }
 
 }  // namespace

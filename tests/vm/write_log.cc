@@ -82,7 +82,12 @@ size_t WriteLog::Unflushed(size_t count) const {
 }
 
 void WriteLog::Apply(const LoggedWrite& write, int file) const {
-  if (write.bytes == 0 || write.discard) return;
+  if (write.bytes == 0) return;
+  if (write.discard) {
+    ASSERT_EQ(0, ::fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                             static_cast<off_t>(write.offset), static_cast<off_t>(write.bytes)));
+    return;
+  }
   std::vector<char> data(write.bytes);
   ASSERT_EQ(static_cast<ssize_t>(data.size()),
             ::pread(log_.get(), data.data(), data.size(), static_cast<off_t>(write.data)));
@@ -90,13 +95,14 @@ void WriteLog::Apply(const LoggedWrite& write, int file) const {
             ::pwrite(file, data.data(), data.size(), static_cast<off_t>(write.offset)));
 }
 
-void WriteLog::Replay(size_t count, const std::string& file, std::mt19937_64* random) const {
+void WriteLog::Replay(size_t count, const std::string& file,
+                      const std::function<bool()>& lost) const {
   const UniqueFd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
   ASSERT_TRUE(fd.valid()) << file;
   const size_t flushed = FlushedBefore(count);
   for (size_t i = 0; i < count; ++i) {
     const bool may_be_lost = i >= flushed && !writes_[i].durable;
-    if (may_be_lost && random != nullptr && (*random)() % 2 == 0) continue;
+    if (may_be_lost && lost()) continue;
     Apply(writes_[i], fd.get());
   }
 }

@@ -4,7 +4,7 @@
 #define CRYPTVOL_TESTS_VM_WRITE_LOG_H_
 
 #include <cstdint>
-#include <random>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,7 +17,7 @@ struct LoggedWrite {
   uint64_t bytes = 0;    // 0 for a flush alone
   bool flush = false;    // what came before it is on the disk
   bool durable = false;  // it is on the disk itself when it is done (FUA)
-  bool discard = false;  // no data: reads zero from then on, or not
+  bool discard = false;  // no data: reads zero from then on
   std::string mark;      // what the test wrote there: nothing that the disk was told
   uint64_t data = 0;     // where the log has the data
 };
@@ -32,9 +32,8 @@ class WriteLog {
   size_t FindMark(const std::string& mark) const;
 
   // Does the first `count` writes to a file. A disk keeps what was flushed; of what came after the
-  // last flush each write is lost with a chance of one half if `random` is given, and none
-  // otherwise.
-  void Replay(size_t count, const std::string& file, std::mt19937_64* random) const;
+  // last flush, those for which `lost` says so are not done.
+  void Replay(size_t count, const std::string& file, const std::function<bool()>& lost) const;
   // How many of the first `count` a disk may lose.
   size_t Unflushed(size_t count) const;
 
