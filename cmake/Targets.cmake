@@ -15,6 +15,9 @@ function(cryptvol_program name)
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} cryptvol_warnings)
+  if(CRYPTVOL_SANITIZE MATCHES address)
+    target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/sanitizer_options.cc)
+  endif()
 endfunction()
 
 # What the sanitized presets build: every program that cryptvol_test makes; under ThreadSanitizer, those of
