@@ -18,6 +18,10 @@ _cryptvol() {
     fi
   done
   offers=$(_cryptvol_offers "${command[@]}")
+  # Its options may stand behind a command too.
+  if [[ ${command[0]##*/} == cryptvol-csi ]]; then
+    offers+=" $(_cryptvol_offers "${command[0]}" | grep ^-)"
+  fi
   mapfile -t COMPREPLY < <(compgen -W "$offers" -- "$current")
   if [[ $current != -* ]]; then
     mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "${current##*=}")
