@@ -53,12 +53,16 @@ KeyCensus::KeyCensus(const Options* options, Telemetry* telemetry)
     : options_(options), telemetry_(telemetry), thread_([this] { Work(); }) {}
 
 KeyCensus::~KeyCensus() {
+  Stop();
+  thread_.join();
+}
+
+void KeyCensus::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
-  thread_.join();
 }
 
 void KeyCensus::Work() {

@@ -25,6 +25,9 @@ class KeyCensus {
   KeyCensus(const KeyCensus&) = delete;
   KeyCensus& operator=(const KeyCensus&) = delete;
 
+  // No count begins any more.
+  void Stop();
+
  private:
   void Work();
   absl::StatusOr<VolumeCount> Count() const;

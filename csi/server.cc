@@ -156,6 +156,7 @@ absl::Status Serve(const Options& options, const Parts& parts) {
 
   const int signal = WaitForStopSignal();
   Log(LogLevel::kInfo, "stopping", {{"signal", ::strsignal(signal)}});
+  census.Stop();
   if (registration_server != nullptr) registration_server->Shutdown();
   Drain(*server, *rotator, std::chrono::seconds(options.drain_seconds));
   Log(LogLevel::kInfo, "stopped");
