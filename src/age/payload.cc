@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "age/pipeline.h"
+#include "base/page_aligned.h"
 #include "base/status.h"
 
 namespace cryptvol::age {
@@ -20,7 +21,8 @@ constexpr size_t kBatchChunks = 8;
 constexpr size_t kBatchesEach = 2;
 
 struct Batch {
-  explicit Batch(size_t in_bytes, size_t out_bytes) : in(in_bytes + 1), out(out_bytes) {}
+  Batch(size_t in_bytes, size_t out_bytes)
+      : most(in_bytes), in(kPageBytes + in_bytes + 1), out(out_bytes) {}
   Batch(Batch&&) = default;
   Batch& operator=(Batch&&) = default;
   // One side is plaintext.
@@ -29,19 +31,22 @@ struct Batch {
     ::OPENSSL_cleanse(out.data(), out.size());
   }
 
-  MutableBytes input() { return MutableBytes(in).first(in_size); }
+  MutableBytes input() { return MutableBytes(in).subspan(begin, in_size); }
 
-  std::vector<uint8_t> in;  // one byte longer than a batch: see BatchReader
+  size_t most;     // bytes of input
+  PageAligned in;  // holds them from anywhere in its first page on, and one more: see BatchReader
+  size_t begin = 0;
   size_t in_size = 0;
-  std::optional<Piece> unread;  // the bytes that belong into `in`
-  std::vector<uint8_t> out;
+  std::optional<Piece> unread;  // the input, when it is still to be read
+  PageAligned out;
   size_t out_size = 0;  // what may be written, even when `status` is an error
   uint64_t first_chunk = 0;
   bool last = false;
   absl::Status status;
 };
 
-// Cuts a source into batches.
+// Cuts a source into batches. What read(2) copies from the page cache or a pipe comes to lie in its page as
+// it does there: see PageAligned.
 class BatchReader {
  public:
   explicit BatchReader(ByteSource& source) : source_(source), pieces_(source.pieces()) {}
@@ -60,18 +65,21 @@ class BatchReader {
   // payload's.
   absl::Status Read(Batch& batch) {
     const size_t held = ahead_ ? 1 : 0;
-    if (ahead_) batch.in[0] = *ahead_;
-    CV_ASSIGN_OR_RETURN(const size_t got, ReadFully(source_, std::span(batch.in).subspan(held)));
+    batch.begin = kPageBytes - held;
+    if (ahead_) batch.in[batch.begin] = *ahead_;
+    const MutableBytes room = MutableBytes(batch.in).subspan(batch.begin, batch.most + 1);
+    CV_ASSIGN_OR_RETURN(const size_t got, ReadFully(source_, room.subspan(held)));
     const size_t total = held + got;
-    batch.last = total < batch.in.size();
+    batch.last = total < room.size();
     batch.in_size = batch.last ? total : total - 1;
-    if (!batch.last) ahead_ = batch.in.back();
+    if (!batch.last) ahead_ = room.back();
     return absl::OkStatus();
   }
 
   // To be read by the batch's own thread.
   absl::Status Take(Batch& batch) {
-    CV_ASSIGN_OR_RETURN(batch.unread, pieces_->Take(batch.in.size() - 1));
+    CV_ASSIGN_OR_RETURN(batch.unread, pieces_->Take(batch.most));
+    batch.begin = batch.unread->offset % kPageBytes;
     batch.in_size = batch.unread->size;
     batch.last = batch.unread->last;
     return absl::OkStatus();
@@ -83,14 +91,17 @@ class BatchReader {
   uint64_t next_chunk_ = 0;
 };
 
+// Appends to a batch's output what becomes of its input.
+using ChunkCipher = absl::Status(Aead&, Batch&);
+
 absl::Status Damaged(uint64_t chunk, std::string_view what) {
   return MakeStatus(absl::StatusCode::kDataLoss,
                     "the payload {} (chunk {}, from byte {} of the plaintext)", what, chunk,
                     chunk * kChunkBytes);
 }
 
-absl::Status SealChunks(Aead& cipher, Bytes in, Batch& batch) {
-  batch.out_size = 0;
+absl::Status SealChunks(Aead& cipher, Batch& batch) {
+  Bytes in = batch.input();
   uint64_t index = batch.first_chunk;
   do {
     const Bytes chunk = in.first(std::min(in.size(), kChunkBytes));
@@ -101,14 +112,6 @@ absl::Status SealChunks(Aead& cipher, Bytes in, Batch& batch) {
     batch.out_size += sealed;
   } while (!in.empty());
   return absl::OkStatus();
-}
-
-// A source of pieces is encrypted where it lies. When it is changed meanwhile, some state of its bytes
-// is encrypted, as with read(2): the tag is computed from the ciphertext.
-absl::Status EncryptBatch(Aead& cipher, Batch& batch, PieceSource* pieces) {
-  if (pieces == nullptr) return SealChunks(cipher, batch.input(), batch);
-  return pieces->ReadInPlace(*batch.unread, batch.input(),
-                             [&](Bytes in) { return SealChunks(cipher, in, batch); });
 }
 
 // Sizes are right, so the chunk itself is at fault. Sealed as the other kind (last, not last) it
@@ -142,11 +145,7 @@ absl::Status DecryptChunk(Aead& cipher, uint64_t index, bool last, Bytes sealed,
   return Diagnose(cipher, index, last, sealed, out, good);
 }
 
-// What is to be authenticated is copied first, so that nobody can change it between the check of its
-// tag and its decryption.
-absl::Status DecryptBatch(Aead& cipher, Batch& batch, PieceSource* pieces) {
-  batch.out_size = 0;
-  if (pieces != nullptr) CV_RETURN_IF_ERROR(pieces->Read(*batch.unread, batch.input()));
+absl::Status OpenChunks(Aead& cipher, Batch& batch) {
   Bytes in = batch.input();
   uint64_t index = batch.first_chunk;
   do {
@@ -166,9 +165,16 @@ absl::Status DrainBatch(const Batch& batch, ByteSink& sink) {
   return batch.status;
 }
 
+// What is to be authenticated is copied first, so that nobody can change it between the check of its tag
+// and its decryption. What is to be encrypted, too: to map a file's pages costs as much as to copy them.
+absl::Status Transform(Aead& cipher, Batch& batch, PieceSource* pieces, ChunkCipher* chunks) {
+  batch.out_size = 0;
+  if (pieces != nullptr) CV_RETURN_IF_ERROR(pieces->Read(*batch.unread, batch.input()));
+  return chunks(cipher, batch);
+}
+
 absl::Status RunBatches(const SecretBytes& key, ByteSource& source, ByteSink& sink, size_t threads,
-                        size_t in_chunk, size_t out_chunk,
-                        absl::Status (*transform)(Aead&, Batch&, PieceSource*)) {
+                        size_t in_chunk, size_t out_chunk, ChunkCipher* chunks) {
   if (threads == 0) threads = DefaultThreads();
   BatchReader reader(source);
   // One more than are to be busy where one of them may wait in read(2). Where none does, one more would
@@ -187,8 +193,8 @@ absl::Status RunBatches(const SecretBytes& key, ByteSource& source, ByteSink& si
                                   {.fill = [&](Batch& batch) { return reader.Fill(batch); },
                                    .transform =
                                        [&](Batch& batch, size_t worker) {
-                                         batch.status =
-                                             transform(ciphers[worker], batch, reader.pieces());
+                                         batch.status = Transform(ciphers[worker], batch,
+                                                                  reader.pieces(), chunks);
                                        },
                                    .drain = [&](Batch& batch) { return DrainBatch(batch, sink); }});
   return pipeline.Run();
@@ -218,13 +224,13 @@ size_t DefaultThreads() {
 absl::Status EncryptPayload(const SecretBytes& payload_key, ByteSource& plaintext,
                             ByteSink& ciphertext, size_t threads) {
   return RunBatches(payload_key, plaintext, ciphertext, threads, kChunkBytes, kSealedChunkBytes,
-                    EncryptBatch);
+                    SealChunks);
 }
 
 absl::Status DecryptPayload(const SecretBytes& payload_key, ByteSource& ciphertext,
                             ByteSink& plaintext, size_t threads) {
   return RunBatches(payload_key, ciphertext, plaintext, threads, kSealedChunkBytes, kChunkBytes,
-                    DecryptBatch);
+                    OpenChunks);
 }
 
 }  // namespace cryptvol::age

@@ -4,11 +4,9 @@
 
 #include <sys/types.h>
 
-#include <memory>
-#include <mutex>
 #include <string>
+#include <utility>
 
-#include "base/mapped_window.h"
 #include "base/stream.h"
 
 namespace cryptvol {
@@ -23,18 +21,13 @@ class FilePieces : public PieceSource {
 
   absl::StatusOr<Piece> Take(size_t most) override;
   absl::Status Read(const Piece& piece, std::span<uint8_t> buffer) override;
-  // Maps the file in windows of 8 MiB.
-  absl::Status ReadInPlace(const Piece& piece, std::span<uint8_t> buffer, const Use& use) override;
 
  private:
-  std::shared_ptr<const MappedWindow> WindowWith(const Piece& piece);
   absl::Status Shortened() const;
 
   const int fd_;
   const std::string name_;
   off_t seen_ = 0;  // the file's size at the last Take
-  std::mutex mutex_;
-  std::shared_ptr<const MappedWindow> window_;  // the newest
 };
 
 }  // namespace cryptvol

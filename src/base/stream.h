@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 
 #include "absl/status/status.h"
@@ -24,21 +23,12 @@ struct Piece {
 // and many read them.
 class PieceSource {
  public:
-  using Use = std::function<absl::Status(std::span<const uint8_t>)>;
-
   virtual ~PieceSource() = default;
   // The next `most` bytes; fewer only where `last` is set. One thread at a time.
   virtual absl::StatusOr<Piece> Take(size_t most) = 0;
   // Thread-safe. Fills `buffer`, which is as large as the piece. ABORTED when the bytes are no longer
   // there.
   virtual absl::Status Read(const Piece& piece, std::span<uint8_t> buffer) = 0;
-  // Thread-safe. Calls `use` with the bytes where they lie, if that is possible, or else as read into
-  // `buffer`; a second time, with the latter, when they vanish meanwhile. Where they lie, others may
-  // change them at any moment: not for what looks at a byte twice, such as authenticated decryption.
-  virtual absl::Status ReadInPlace(const Piece& piece, std::span<uint8_t> buffer, const Use& use) {
-    CV_RETURN_IF_ERROR(Read(piece, buffer));
-    return use(buffer);
-  }
 };
 
 // Not thread-safe: one reader.

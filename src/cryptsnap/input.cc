@@ -65,10 +65,6 @@ absl::Status Input::Read(const Piece& piece, std::span<uint8_t> buffer) {
   return ReadError(pieces_->Read(piece, buffer));
 }
 
-absl::Status Input::ReadInPlace(const Piece& piece, std::span<uint8_t> buffer, const Use& use) {
-  return ReadError(pieces_->ReadInPlace(piece, buffer, use));
-}
-
 bool Input::IsSameFile(const struct stat& other) const {
   return S_ISREG(other.st_mode) && stat_.st_dev == other.st_dev && stat_.st_ino == other.st_ino;
 }

@@ -38,7 +38,6 @@ class Input : public ByteSource, private PieceSource {
  private:
   absl::StatusOr<Piece> Take(size_t most) override;
   absl::Status Read(const Piece& piece, std::span<uint8_t> buffer) override;
-  absl::Status ReadInPlace(const Piece& piece, std::span<uint8_t> buffer, const Use& use) override;
 
   UniqueFd fd_;
   std::string name_;  // for messages

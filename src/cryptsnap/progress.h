@@ -66,9 +66,6 @@ class ProgressSource : public ByteSource, private PieceSource {
   absl::Status Read(const Piece& piece, std::span<uint8_t> buffer) override {
     return source_.pieces()->Read(piece, buffer);
   }
-  absl::Status ReadInPlace(const Piece& piece, std::span<uint8_t> buffer, const Use& use) override {
-    return source_.pieces()->ReadInPlace(piece, buffer, use);
-  }
 
   ByteSource& source_;
   ProgressMeter& progress_;

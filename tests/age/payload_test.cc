@@ -179,12 +179,20 @@ TEST_F(Payload, TakesPieces) {
   }
 }
 
-// What is decrypted is never looked at where others may change it between its check and its use.
-TEST_F(Payload, DecryptsCopiesOnly) {
-  const std::string sealed = Encrypt(Noise(9 * kChunk));
-  TextPieces pieces(sealed, std::string(sealed.size(), 'x'));
-  TextSink sink;
-  EXPECT_THAT(DecryptPayload(key_, pieces, sink), IsOk());
+// The same wherever in their file they begin: an age header is as long as it is.
+TEST_F(Payload, TakesPiecesFromAnywhere) {
+  const std::string plain = Noise(9 * kChunk + 1);
+  const std::string sealed = Encrypt(plain);
+  for (const size_t before : {1, 216, 4095, 4096, 4097, 16384}) {
+    TextPieces pieces(Noise(before) + plain, before);
+    TextSink again;
+    ASSERT_THAT(EncryptPayload(key_, pieces, again), IsOk());
+    EXPECT_EQ(sealed, again.text) << before;
+    TextPieces back(Noise(before) + sealed, before);
+    TextSink opened;
+    ASSERT_THAT(DecryptPayload(key_, back, opened), IsOk());
+    EXPECT_EQ(plain, opened.text) << before;
+  }
 }
 
 // An error of the source comes after what was read before it, and ends all threads.

@@ -9,7 +9,6 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
-#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -74,11 +73,10 @@ class TextSource : public ByteSource {
   size_t at_ = 0;
 };
 
-// Gives pieces of a text. In place they are another text, if there is one: somebody changed it.
+// Gives pieces of a text, from its byte `at` on.
 class TextPieces : public ByteSource, private PieceSource {
  public:
-  explicit TextPieces(std::string text, std::optional<std::string> in_place = {})
-      : text_(std::move(text)), in_place_(std::move(in_place)) {}
+  explicit TextPieces(std::string text, size_t at = 0) : text_(std::move(text)), at_(at) {}
   absl::StatusOr<size_t> Read(std::span<uint8_t>) override {
     return MakeStatus(absl::StatusCode::kInternal, "not by pieces");
   }
@@ -95,13 +93,9 @@ class TextPieces : public ByteSource, private PieceSource {
     std::ranges::copy(AsBytes(text_).subspan(piece.offset, piece.size), buffer.begin());
     return absl::OkStatus();
   }
-  absl::Status ReadInPlace(const Piece& piece, std::span<uint8_t>, const Use& use) override {
-    return use(AsBytes(in_place_.value_or(text_)).subspan(piece.offset, piece.size));
-  }
 
   const std::string text_;
-  const std::optional<std::string> in_place_;
-  size_t at_ = 0;
+  size_t at_;
 };
 
 // Fails once more than `limit` bytes have come.

@@ -1,15 +1,13 @@
-// Pieces of a file, copied and where they lie, also while somebody cuts the file.
+// Pieces of a file, also while somebody cuts it.
 #include "base/file_pieces.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <memory>
 #include <random>
 #include <thread>
 #include <vector>
@@ -22,7 +20,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr size_t kMany = 20'000'003;  // several windows, and no whole number of pages
+constexpr size_t kMany = 20'000'003;  // no whole number of pages
 
 class FilePiecesTest : public ::testing::Test {
  protected:
@@ -53,8 +51,7 @@ class FilePiecesTest : public ::testing::Test {
   std::vector<uint8_t> content_;
 };
 
-// All pieces together are the rest of the file from where the descriptor stands, either way that they
-// are read, and the descriptor moves on with them.
+// All pieces together are the rest of the file from where the descriptor stands, which moves on with them.
 TEST_F(FilePiecesTest, AreTheRestOfTheFile) {
   Fill(kMany);
   constexpr off_t kSkipped = 4097;
@@ -69,18 +66,6 @@ TEST_F(FilePiecesTest, AreTheRestOfTheFile) {
     ASSERT_EQ(next, static_cast<uint64_t>(At()));
     ASSERT_TRUE(pieces.Read(piece, buffer).ok());
     EXPECT_TRUE(Same(Expected(piece), std::span(buffer).first(piece.size)));
-    std::ranges::fill(buffer, 0);
-    int uses = 0;
-    ASSERT_TRUE(pieces
-                    .ReadInPlace(piece, buffer,
-                                 [&](std::span<const uint8_t> bytes) {
-                                   ++uses;
-                                   EXPECT_NE(bytes.data(), buffer.data());
-                                   EXPECT_TRUE(Same(Expected(piece), bytes));
-                                   return absl::OkStatus();
-                                 })
-                    .ok());
-    EXPECT_EQ(1, uses);
     if (piece.last) break;
   }
   EXPECT_EQ(kMany, next);
@@ -92,11 +77,7 @@ TEST_F(FilePiecesTest, OfNothing) {
   const Piece piece = *pieces.Take(10);
   EXPECT_EQ(0u, piece.size);
   EXPECT_TRUE(piece.last);
-  const auto use = [](std::span<const uint8_t> bytes) {
-    EXPECT_TRUE(bytes.empty());
-    return absl::OkStatus();
-  };
-  EXPECT_TRUE(pieces.ReadInPlace(piece, {}, use).ok());
+  EXPECT_TRUE(pieces.Read(piece, {}).ok());
 }
 
 // What is appended before the last piece was taken belongs to the file.
@@ -109,26 +90,20 @@ TEST_F(FilePiecesTest, FollowAFileThatGrows) {
   EXPECT_EQ(501u, rest.size);
   EXPECT_TRUE(rest.last);
   std::vector<uint8_t> buffer(rest.size);
-  const auto use = [&](std::span<const uint8_t> bytes) {
-    EXPECT_TRUE(Same(Expected(rest), bytes));
-    return absl::OkStatus();
-  };
-  EXPECT_TRUE(pieces.ReadInPlace(rest, buffer, use).ok());
+  ASSERT_TRUE(pieces.Read(rest, buffer).ok());
+  EXPECT_TRUE(Same(Expected(rest), buffer));
 }
 
-// A file that was cut behind a piece's back is an error that says so, either way.
+// A file that was cut behind a piece's back is an error that says so.
 TEST_F(FilePiecesTest, SayThatTheFileWasCut) {
   Fill(100'000);
   FilePieces pieces(fd_.get(), "backup.tar");
   const Piece piece = *pieces.Take(100'000);
   Cut(99'999);
   std::vector<uint8_t> buffer(piece.size);
-  const auto use = [](std::span<const uint8_t>) { return absl::OkStatus(); };
-  for (const absl::Status& status :
-       {pieces.Read(piece, buffer), pieces.ReadInPlace(piece, buffer, use)}) {
-    EXPECT_EQ(absl::StatusCode::kAborted, status.code());
-    EXPECT_THAT(Message(status), HasSubstr("backup.tar: it became shorter"));
-  }
+  const absl::Status status = pieces.Read(piece, buffer);
+  EXPECT_EQ(absl::StatusCode::kAborted, status.code());
+  EXPECT_THAT(Message(status), HasSubstr("backup.tar: it became shorter"));
 }
 
 // Nor does a file that is cut between two pieces look like one that ends there.
@@ -147,66 +122,10 @@ TEST_F(FilePiecesTest, SayThatTheFileWasCutBetweenPieces) {
   }
 }
 
-// Bytes that vanish while they are used where they lie do not kill the process; the error is the same.
-TEST_F(FilePiecesTest, SurviveACutDuringUse) {
-  for (const size_t rest : {8192, 999'990}) {  // at a page's end, and within the piece's last page
-    content_.clear();
-    Fill(kMany);
-    FilePieces pieces(fd_.get(), "file");
-    const Piece piece{.offset = 0, .size = 1'000'000};
-    std::vector<uint8_t> buffer(piece.size);
-    int uses = 0;
-    const auto use = [&](std::span<const uint8_t> bytes) {
-      ++uses;
-      Cut(rest);
-      EXPECT_TRUE(Same(std::span(content_).first(rest), bytes.first(rest)));
-      EXPECT_EQ(0, bytes.back());
-      return absl::OkStatus();
-    };
-    const absl::Status status = pieces.ReadInPlace(piece, buffer, use);
-    EXPECT_EQ(1, uses) << rest;
-    EXPECT_EQ(absl::StatusCode::kAborted, status.code()) << rest << status;
-  }
-}
-
-// When what was cut is there again, the piece is used a second time, as read(2) gives it.
-TEST_F(FilePiecesTest, ReadAgainWhatWasThereAgain) {
-  Fill(50'000);
-  FilePieces pieces(fd_.get(), "file");
-  const Piece piece = *pieces.Take(50'000);
-  std::vector<uint8_t> buffer(piece.size);
-  std::vector<uint8_t> used;
-  int uses = 0;
-  const absl::Status status =
-      pieces.ReadInPlace(piece, buffer, [&](std::span<const uint8_t> bytes) {
-        if (++uses == 1) Cut(0);
-        used.assign(bytes.begin(), bytes.end());
-        if (uses == 1) {
-          EXPECT_TRUE(WriteFullyAt(fd_.get(), content_, 0, "file").ok());
-        }
-        return absl::OkStatus();
-      });
-  EXPECT_TRUE(status.ok()) << status;
-  EXPECT_EQ(2, uses);
-  EXPECT_EQ(content_, used);
-}
-
-// Many threads read many windows at once, more than may be open: all bytes are right.
+// Many threads read at once: all bytes are right.
 TEST_F(FilePiecesTest, AreReadByManyThreads) {
   Fill(kMany);
   constexpr size_t kThreads = 8;
-  std::vector<std::unique_ptr<FilePieces>> owned;
-  for (int i = 0; i < 40; ++i) {
-    owned.push_back(std::make_unique<FilePieces>(fd_.get(), "file"));
-    std::vector<uint8_t> buffer(10);
-    const Piece piece{.offset = static_cast<uint64_t>(i) * 1000, .size = 10};
-    const auto use = [&](std::span<const uint8_t> bytes) {
-      EXPECT_TRUE(Same(Expected(piece), bytes));
-      return absl::OkStatus();
-    };
-    EXPECT_TRUE(owned.back()->ReadInPlace(piece, buffer, use).ok());
-  }
-  owned.resize(20);
   FilePieces pieces(fd_.get(), "file");
   std::vector<std::jthread> threads;
   for (size_t t = 0; t < kThreads; ++t) {
@@ -215,31 +134,11 @@ TEST_F(FilePiecesTest, AreReadByManyThreads) {
       for (uint64_t offset = t * buffer.size(); offset + buffer.size() <= kMany;
            offset += kThreads * buffer.size()) {
         const Piece piece{.offset = offset, .size = buffer.size()};
-        const auto use = [&](std::span<const uint8_t> bytes) {
-          EXPECT_TRUE(Same(Expected(piece), bytes));
-          return absl::OkStatus();
-        };
-        EXPECT_TRUE(pieces.ReadInPlace(piece, buffer, use).ok());
+        EXPECT_TRUE(pieces.Read(piece, buffer).ok());
+        EXPECT_TRUE(Same(Expected(piece), buffer));
       }
     });
   }
-}
-
-// A bus error that is none of ours still ends the process.
-TEST_F(FilePiecesTest, OtherBusErrorsStillKill) {
-  Fill(100);
-  FilePieces pieces(fd_.get(), "file");
-  const Piece piece = *pieces.Take(100);
-  std::vector<uint8_t> buffer(100);
-  const auto use = [](std::span<const uint8_t>) { return absl::OkStatus(); };
-  ASSERT_TRUE(pieces.ReadInPlace(piece, buffer, use).ok());
-  EXPECT_DEATH(
-      {
-        const auto* beyond = static_cast<const volatile uint8_t*>(
-            ::mmap(nullptr, 8192, PROT_READ, MAP_SHARED, fd_.get(), 0));
-        static_cast<void>(beyond[4096]);
-      },
-      "");
 }
 
 }  // namespace
