@@ -20,9 +20,12 @@ constexpr size_t kBatchChunks = 8;
 // So that a worker need not wait for its turn while another, which has it, waits for a processor.
 constexpr size_t kBatchesEach = 2;
 
+// The cipher, too, reads at one place while it writes at another: input begins about where a page does.
+constexpr size_t kOutBegin = kPageBytes / 2;
+
 struct Batch {
   Batch(size_t in_bytes, size_t out_bytes)
-      : most(in_bytes), in(kPageBytes + in_bytes + 1), out(out_bytes) {}
+      : most(in_bytes), in(kPageBytes + in_bytes + 1), out(kOutBegin + out_bytes) {}
   Batch(Batch&&) = default;
   Batch& operator=(Batch&&) = default;
   // One side is plaintext.
@@ -32,6 +35,7 @@ struct Batch {
   }
 
   MutableBytes input() { return MutableBytes(in).subspan(begin, in_size); }
+  MutableBytes output() { return MutableBytes(out).subspan(kOutBegin); }
 
   size_t most;     // bytes of input
   PageAligned in;  // holds them from anywhere in its first page on, and one more: see BatchReader
@@ -108,7 +112,7 @@ absl::Status SealChunks(Aead& cipher, Batch& batch) {
     in = in.subspan(chunk.size());
     const size_t sealed = chunk.size() + kTagBytes;
     CV_RETURN_IF_ERROR(cipher.Seal(ChunkNonce(index++, batch.last && in.empty()), chunk,
-                                   std::span(batch.out).subspan(batch.out_size, sealed)));
+                                   batch.output().subspan(batch.out_size, sealed)));
     batch.out_size += sealed;
   } while (!in.empty());
   return absl::OkStatus();
@@ -153,15 +157,15 @@ absl::Status OpenChunks(Aead& cipher, Batch& batch) {
     in = in.subspan(sealed.size());
     size_t good = 0;
     const absl::Status status = DecryptChunk(cipher, index++, batch.last && in.empty(), sealed,
-                                             std::span(batch.out).subspan(batch.out_size), good);
+                                             batch.output().subspan(batch.out_size), good);
     batch.out_size += good;
     CV_RETURN_IF_ERROR(status);
   } while (!in.empty());
   return absl::OkStatus();
 }
 
-absl::Status DrainBatch(const Batch& batch, ByteSink& sink) {
-  if (batch.out_size > 0) CV_RETURN_IF_ERROR(sink.Write(Bytes(batch.out).first(batch.out_size)));
+absl::Status DrainBatch(Batch& batch, ByteSink& sink) {
+  if (batch.out_size > 0) CV_RETURN_IF_ERROR(sink.Write(batch.output().first(batch.out_size)));
   return batch.status;
 }
 
