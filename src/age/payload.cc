@@ -170,7 +170,7 @@ absl::Status DrainBatch(Batch& batch, ByteSink& sink) {
 }
 
 // What is to be authenticated is copied first, so that nobody can change it between the check of its tag
-// and its decryption. What is to be encrypted, too: to map a file's pages costs as much as to copy them.
+// and its decryption. What is to be encrypted, too: mapping a file's pages is not faster.
 absl::Status Transform(Aead& cipher, Batch& batch, PieceSource* pieces, ChunkCipher* chunks) {
   batch.out_size = 0;
   if (pieces != nullptr) CV_RETURN_IF_ERROR(pieces->Read(*batch.unread, batch.input()));

@@ -23,10 +23,10 @@ struct PageAllocator {
   bool operator==(const PageAllocator&) const = default;
 };
 
-// A copy is up to twice as fast where both sides lie alike in their pages. Otherwise a load's address may have
-// the twelve lowest bits of a store's just before it, and processors wait until they are sure that the two are
-// not the same ("4K aliasing", Intel's Optimization Reference Manual). malloc gives large blocks 16 bytes
-// behind a page's begin, which is the worst place for what comes from a file.
+// A copy is fast where both sides lie alike in their pages. Otherwise a load's address may have the twelve lowest
+// bits of a store's just before it, and processors wait until they are sure that the two are not the same ("4K
+// aliasing", Intel's Optimization Reference Manual). malloc gives large blocks 16 bytes behind a page's begin,
+// which is the worst place for what comes from a file.
 using PageAligned = std::vector<uint8_t, PageAllocator<uint8_t>>;
 
 }  // namespace cryptvol
