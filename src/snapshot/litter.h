@@ -15,8 +15,8 @@ namespace cryptvol::snapshot {
 
 // Of the chain's entries that a writer passed over, those that may be backups of which somebody has
 // overwritten the signature: the manifest says that it is this entry, written to `written_to`, and
-// its payload is there, of a size that fits, and no signed entry's. A crash leaves no signature, so none of them is what a
-// failed save left. Ascending.
+// its payload is there, of a size that fits, and no signed entry's. A crash leaves no signature, so
+// none of them is what a failed save left. Ascending.
 absl::StatusOr<std::vector<uint64_t>> FindOverwritten(Target& target, const Listing& listing,
                                                       const Chain& chain,
                                                       const std::string& written_to);

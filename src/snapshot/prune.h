@@ -43,9 +43,9 @@ struct PruneResult {
 // Retention goes by the backups that the signing key or a verify key signed, each cluster and kind
 // (etcd, stream) by itself, and never removes the newest of one: that by its time, that which is
 // restored (NewestOf), and the last of the signing key's, unless another writer's is later by both
-// its time and the store's; and the newest of which something proved that it was whole. One that is out of order, or dated later than the clock and
-// kClockTolerance, is kept and does not count. What is removed is of the signing key's own chain; an
-// entry that says so is signed first.
+// its time and the store's; and the newest of which something proved that it was whole. One that is
+// out of order, or dated later than the clock and kClockTolerance, is kept and does not count. What
+// is removed is of the signing key's own chain; an entry that says so is signed first.
 //  FAILED_PRECONDITION  a chain has a gap, a fork or another alarm: nothing was removed
 //  NOT_FOUND            `drop` names what the signing key's chain does not have; nothing was removed
 //  INVALID_ARGUMENT     `drop` names a backup that counts; nothing was removed
