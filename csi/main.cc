@@ -1,11 +1,14 @@
 // cryptvol-csi: flags to Options, wiring of the concrete parts, serve.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <mutex>
+#include <utility>
+#include <vector>
 
 #include "base/log.h"
 #include "base/secret_bytes.h"
 #include "base/status.h"
-#include "block/backend_factory.h"
+#include "base/unique_fd.h"
 #include "block/static_records.h"
 #include "csi/keygen.h"
 #include "csi/maintenance_commands.h"
@@ -13,6 +16,7 @@
 #include "csi/recover_command.h"
 #include "csi/server.h"
 #include "csi/version.h"
+#include "worker/backend_client.h"
 #include "worker/client.h"
 
 namespace cryptvol::driver {
@@ -63,6 +67,31 @@ void AddServeOptions(CLI::App& app, Options& options) {
                  "The program cryptvol-worker, if it is not beside this one");
 }
 
+// Held until the driver ends, however it ends.
+class BackendLocks {
+ public:
+  void Keep(UniqueFd lock) {
+    const std::lock_guard guard(mutex_);
+    locks_.push_back(std::move(lock));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<UniqueFd> locks_;
+};
+
+// One that does not answer is opened, and locked, once it does.
+absl::StatusOr<std::unique_ptr<worker::BackendClient>> OpenBackend(const Options& options,
+                                                                   const std::string& spec,
+                                                                   BackendLocks& locks) {
+  CV_ASSIGN_OR_RETURN(auto backend,
+                      worker::BackendClient::Open(options.worker, spec, options.state_dir));
+  const absl::Status locked =
+      backend->LockForDriver([&locks](UniqueFd lock) { locks.Keep(std::move(lock)); });
+  if (!locked.ok() && !absl::IsAborted(locked)) return locked;
+  return backend;
+}
+
 absl::Status RunServer(Options& options) {
   CV_RETURN_IF_ERROR(ValidateOptions(options));
   ConfigureLog(options.level, options.format);
@@ -70,10 +99,13 @@ absl::Status RunServer(Options& options) {
   if (options.worker.empty()) {
     CV_ASSIGN_OR_RETURN(options.worker, worker::FindWorkerProgram());
   }
+  BlockSignals();
+  BackendLocks locks;
   std::vector<std::unique_ptr<block::Backend>> backends;
+  std::vector<const worker::BackendClient*> clients;
   for (const std::string& spec : options.backends) {
-    CV_ASSIGN_OR_RETURN(auto backend, block::OpenBackend(spec, options.state_dir));
-    CV_RETURN_IF_ERROR(backend->LockForDriver());
+    CV_ASSIGN_OR_RETURN(auto backend, OpenBackend(options, spec, locks));
+    clients.push_back(backend.get());
     backends.push_back(std::move(backend));
   }
   CV_ASSIGN_OR_RETURN(auto records, block::StaticRecords::Open(options.state_dir + "/volumes"));
@@ -82,9 +114,13 @@ absl::Status RunServer(Options& options) {
   CV_ASSIGN_OR_RETURN(volume::HeaderEscrow escrow, OpenEscrow(options));
   worker::ClientFactory workers(options.worker);
   volume::FilesystemTools tools;
-  BlockSignals();
+  const auto unanswered = [&] {
+    int sum = 0;
+    for (const worker::BackendClient* client : clients) sum += client->unanswered();
+    return sum;
+  };
   return Serve(options, {&storage, &workers, &tools, [&] { return workers.abandoned(); },
-                         std::move(escrow)});
+                         unanswered, std::move(escrow)});
 }
 
 // These print their answer to standard output, and warn on standard error.

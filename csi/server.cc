@@ -123,7 +123,7 @@ absl::Status Serve(const Options& options, const Parts& parts) {
   CV_ASSIGN_OR_RETURN(auto ledger, volume::KdfLedger::Open(KdfLedgerPath(options)));
   volume::KdfBudget budget(options.kdf_memory_bytes, volume::ReadFreeMemory, std::move(ledger));
   Telemetry telemetry({[&] { return budget.in_use(); }, [&] { return budget.most_in_use(); },
-                       parts.abandoned_workers});
+                       parts.abandoned_workers, parts.unanswered_backend_calls});
   volume::InspectionGate inspections;
   volume::Environment environment = MakeEnvironment(options, parts, &budget, &telemetry);
   environment.inspections = &inspections;

@@ -14,6 +14,7 @@ struct Parts {
   volume::DeviceWorkerFactory* workers;
   volume::FilesystemTools* tools;
   std::function<int()> abandoned_workers;
+  std::function<int()> unanswered_backend_calls;
   volume::HeaderEscrow escrow;
 };
 

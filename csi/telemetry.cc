@@ -81,7 +81,10 @@ Telemetry::Telemetry(LiveValues live)
       kdf_most_(AddGauge(registry_, "cryptvol_kdf_memory_max_bytes",
                          "The most that it was since the start.")),
       abandoned_(AddGauge(registry_, "cryptvol_abandoned_workers",
-                          "Killed worker processes that wait in the kernel for a device.")) {
+                          "Killed worker processes that wait in the kernel for a device.")),
+      unanswered_(AddGauge(registry_, "cryptvol_backend_unanswered_calls",
+                           "Calls that a backend did not answer in time and has yet to answer: its "
+                           "disk hangs, or has too much to do.")) {
   // From the first scrape on: a series that begins with its first failure does not grow, and no alert
   // on its growth would see that one.
   for (const char* result : {"rotated", "unchanged", "failed"})
@@ -144,6 +147,7 @@ std::string Telemetry::Metrics() {
   kdf_in_use_.Set(static_cast<double>(live_.kdf_memory_in_use()));
   kdf_most_.Set(static_cast<double>(live_.kdf_memory_most()));
   abandoned_.Set(live_.abandoned_workers());
+  unanswered_.Set(live_.unanswered_backend_calls());
   return prometheus::TextSerializer().Serialize(registry_.Collect());
 }
 

@@ -43,6 +43,7 @@ struct LiveValues {
   std::function<uint64_t()> kdf_memory_in_use;
   std::function<uint64_t()> kdf_memory_most;
   std::function<int()> abandoned_workers;
+  std::function<int()> unanswered_backend_calls;
 };
 
 // Thread-safe.
@@ -84,6 +85,7 @@ class Telemetry : public volume::Observer {
   prometheus::Gauge& kdf_in_use_;
   prometheus::Gauge& kdf_most_;
   prometheus::Gauge& abandoned_;
+  prometheus::Gauge& unanswered_;
 };
 
 // The number of this driver's encrypted volumes that are mapped on this node, from /sys.

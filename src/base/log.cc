@@ -11,7 +11,7 @@
 namespace cryptvol {
 namespace {
 
-LogFormat g_format = LogFormat::kText;
+LogSettings g_settings;
 
 spdlog::logger& Logger() {
   static spdlog::logger& logger = [&]() -> spdlog::logger& {
@@ -44,13 +44,15 @@ std::string Quote(std::string_view value) {
 }  // namespace
 
 void ConfigureLog(LogLevel level, LogFormat format) {
-  g_format = format;
+  g_settings = {level, format};
   Logger().set_level(ToSpdlog(level));
   if (format == LogFormat::kJson) {
     Logger().set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})",
                          spdlog::pattern_time_type::utc);
   }
 }
+
+LogSettings CurrentLogSettings() { return g_settings; }
 
 absl::Status ParseLogLevel(const std::string& name, LogLevel& level) {
   for (auto [known, value] : {std::pair{"debug", LogLevel::kDebug},
@@ -85,7 +87,7 @@ std::string FormatLogLine(LogFormat format, std::string_view event, LogFields fi
 void Log(LogLevel level, std::string_view event, LogFields fields) {
   const auto spdlog_level = ToSpdlog(level);
   if (!Logger().should_log(spdlog_level)) return;
-  Logger().log(spdlog_level, FormatLogLine(g_format, event, fields));
+  Logger().log(spdlog_level, FormatLogLine(g_settings.format, event, fields));
 }
 
 }  // namespace cryptvol

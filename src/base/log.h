@@ -16,6 +16,11 @@ enum class LogFormat { kText, kJson };
 
 // Once, before other threads start. Without it: kInfo, text.
 void ConfigureLog(LogLevel level, LogFormat format);
+struct LogSettings {
+  LogLevel level = LogLevel::kInfo;
+  LogFormat format = LogFormat::kText;
+};
+LogSettings CurrentLogSettings();
 
 // INVALID_ARGUMENT for unknown names.
 absl::Status ParseLogLevel(const std::string& name, LogLevel& level);

@@ -4,6 +4,7 @@
 #define CRYPTVOL_BLOCK_BACKEND_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 #include "block/format_record.h"
 
 namespace cryptvol::block {
@@ -30,6 +32,8 @@ struct VolumeInfo {
   absl::Status damage = absl::OkStatus();
 };
 
+using LockKeeper = std::function<void(UniqueFd)>;
+
 // Thread-safe. Every call may be repeated, also after a crash in the middle of the first one; per
 // volume the caller makes sure that one call runs at a time.
 class Backend {
@@ -39,10 +43,10 @@ class Backend {
   // As in --backend: "loop:/var/lib/cryptvol".
   virtual std::string name() const = 0;
 
-  // Keeps a second driver from serving the same storage, until this object goes away:
-  // FAILED_PRECONDITION when one does. The command-line tools work beside the driver and do not
-  // call it.
-  virtual absl::Status LockForDriver() { return absl::OkStatus(); }
+  // Keeps a second driver from serving the same storage: FAILED_PRECONDITION when one does. `keep` is given the
+  // lock, now or, when the storage is not there yet, during a later call; it is held until that descriptor is closed.
+  // The command-line tools work beside the driver and do not call it.
+  virtual absl::Status LockForDriver(LockKeeper /*keep*/) { return absl::OkStatus(); }
 
   // Where a person finds a volume that is not attached: what `cryptsetup open` or `losetup` can be
   // given.

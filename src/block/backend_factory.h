@@ -15,6 +15,12 @@ namespace cryptvol::block {
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const std::string& spec,
                                                      const std::string& state_dir);
 
+// Backend::Location of the backend with that name, without opening it.
+std::string LocationOf(const std::string& spec, const std::string& volume_id);
+
+// Whether the backend with that name may have attached the volume, without waiting for its storage: false is certain.
+absl::StatusOr<bool> MayHaveAttached(const std::string& spec, const std::string& volume_id);
+
 }  // namespace cryptvol::block
 
 #endif  // CRYPTVOL_BLOCK_BACKEND_FACTORY_H_

@@ -120,10 +120,10 @@ absl::StatusOr<std::string> LoopBackend::ReadOrMakeIdentity() const {
   return ReadIdentity(path);
 }
 
-absl::Status LoopBackend::LockForDriver() {
+absl::Status LoopBackend::LockForDriver(LockKeeper keep) {
   {
     const std::lock_guard guard(lock_mutex_);
-    lock_wanted_ = true;
+    keep_lock_ = std::move(keep);
   }
   if (const absl::Status status = CheckIdentity(); !status.ok()) {
     Log(LogLevel::kWarning, "the volumes of a backend cannot be used",
@@ -135,7 +135,7 @@ absl::Status LoopBackend::LockForDriver() {
 
 absl::Status LoopBackend::TakeLock() const {
   const std::lock_guard guard(lock_mutex_);
-  if (!lock_wanted_ || lock_.valid()) return absl::OkStatus();
+  if (keep_lock_ == nullptr) return absl::OkStatus();
   const std::string path = directory_ + "/lock";
   CV_ASSIGN_OR_RETURN(UniqueFd lock, OpenFile(path, O_RDWR | O_CREAT, 0600));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -144,7 +144,7 @@ absl::Status LoopBackend::TakeLock() const {
         "serve {}: another driver does, and holds {}; give each driver a directory of its own",
         name(), path);
   }
-  lock_ = std::move(lock);
+  std::exchange(keep_lock_, nullptr)(std::move(lock));
   return absl::OkStatus();
 }
 
@@ -169,8 +169,8 @@ absl::Status LoopBackend::CheckDirectory() const {
                             ErrnoName(errno));
 }
 
-std::string LoopBackend::ImagePath(const std::string& volume_id) const {
-  return fmt::format("{}/{}{}", volumes_, volume_id, kImageSuffix);
+std::string LoopBackend::LocationIn(const std::string& directory, const std::string& volume_id) {
+  return fmt::format("{}/volumes/{}{}", directory, volume_id, kImageSuffix);
 }
 
 std::string LoopBackend::MetadataPath(const std::string& volume_id) const {

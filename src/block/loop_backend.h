@@ -34,8 +34,11 @@ class LoopBackend final : public Backend {
 
   std::string name() const override { return "loop:" + directory_; }
   // Of a directory that is not there, the lock is taken when it is.
-  absl::Status LockForDriver() override;
-  std::string Location(const std::string& volume_id) const override { return ImagePath(volume_id); }
+  absl::Status LockForDriver(LockKeeper keep) override;
+  std::string Location(const std::string& volume_id) const override {
+    return LocationIn(directory_, volume_id);
+  }
+  static std::string LocationIn(const std::string& directory, const std::string& volume_id);
   // Refuses to replace an image without metadata that has data in it (FAILED_PRECONDITION): that is
   // no unfinished creation.
   absl::StatusOr<VolumeInfo> Create(const VolumeSpec& spec) override;
@@ -64,7 +67,7 @@ class LoopBackend final : public Backend {
   absl::Status CheckDirectory() const;
   absl::Status CheckIdentity() const;
   absl::Status TakeLock() const;
-  std::string ImagePath(const std::string& volume_id) const;
+  std::string ImagePath(const std::string& volume_id) const { return Location(volume_id); }
   std::string MetadataPath(const std::string& volume_id) const;
   absl::StatusOr<LoopMetadata> LoadMetadata(const std::string& volume_id) const;
   absl::Status StoreMetadata(const LoopMetadata& metadata) const;
@@ -81,8 +84,7 @@ class LoopBackend final : public Backend {
   std::string identity_;     // of the directory; does not change after Open
   std::mutex create_mutex_;  // from the look at the room until the new image counts against it
   mutable std::mutex lock_mutex_;
-  bool lock_wanted_ = false;  // guarded by lock_mutex_
-  mutable UniqueFd lock_;     // guarded by lock_mutex_
+  mutable LockKeeper keep_lock_;  // while the lock has yet to be taken; guarded by lock_mutex_
 };
 
 }  // namespace cryptvol::block

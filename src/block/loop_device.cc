@@ -65,14 +65,21 @@ absl::StatusOr<Image> LookAtImage(const std::string& path) {
 
 constexpr std::string_view kDeleted = " (deleted)";
 
+std::string_view WithoutDeleted(std::string_view backing_file) {
+  if (backing_file.ends_with(kDeleted)) backing_file.remove_suffix(kDeleted.size());
+  return backing_file;
+}
+
+// The directory's path depends on the mount namespace in which the file was attached.
+bool HasNameOf(const std::string& image, std::string_view backing_file) {
+  return std::filesystem::path(backing_file).filename() == std::filesystem::path(image).filename();
+}
+
 // By what /sys says of the file that is attached to a device: no device has to be opened for that.
 bool MayBe(const Image& image, std::string_view backing_file) {
-  const bool deleted = backing_file.ends_with(kDeleted);
-  if (deleted) backing_file.remove_suffix(kDeleted.size());
-  if (!image.inode) return deleted && backing_file == image.path;
-  // The directory's path depends on the mount namespace in which the file was attached.
-  return std::filesystem::path(backing_file).filename() ==
-         std::filesystem::path(image.path).filename();
+  const std::string_view file = WithoutDeleted(backing_file);
+  if (!image.inode) return file != backing_file && file == image.path;
+  return HasNameOf(image.path, file);
 }
 
 bool Is(const Image& image, const loop_info64& info) {
@@ -98,9 +105,10 @@ absl::StatusOr<UniqueFd> OpenNode(const std::string& node, int flags) {
 // Nothing when the device is bound to no file any more.
 absl::StatusOr<std::optional<BoundLoop>> OpenIfBound(const std::string& name,
                                                      std::string_view backing_file) {
-  if (backing_file.ends_with(kDeleted)) backing_file.remove_suffix(kDeleted.size());
-  BoundLoop loop = {
-      .path = "/dev/" + name, .image = std::string(backing_file), .fd = {}, .info = {}};
+  BoundLoop loop = {.path = "/dev/" + name,
+                    .image = std::string(WithoutDeleted(backing_file)),
+                    .fd = {},
+                    .info = {}};
   loop.fd.Reset(TEMP_FAILURE_RETRY(::open(loop.path.c_str(), O_RDONLY | O_CLOEXEC)));
   if (!loop.fd.valid() && errno != ENXIO) return NodeError(errno, loop.path);
   if (loop.fd.valid() && ::ioctl(loop.fd.get(), LOOP_GET_STATUS64, &loop.info) == 0) return loop;
@@ -241,6 +249,16 @@ absl::StatusOr<std::optional<LoopDevice>> FindLoop(const std::string& path) {
   CV_ASSIGN_OR_RETURN(const auto loop, OpenLoopOf(image));
   if (!loop) return std::nullopt;
   return Describe(*loop);
+}
+
+absl::StatusOr<bool> MayBeAttached(const std::string& path) {
+  bool found = false;
+  const auto is_named = [&](const std::string& file) {
+    found = found || HasNameOf(path, WithoutDeleted(file));
+    return false;  // nothing has to be opened
+  };
+  CV_RETURN_IF_ERROR(FindBound(is_named, [](const loop_info64&) { return false; }));
+  return found;
 }
 
 absl::StatusOr<std::optional<LoopDevice>> FindLoopByLabel(const std::string& label) {

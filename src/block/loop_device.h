@@ -33,6 +33,10 @@ struct LoopDevice {
 // its path. Devices that hold files of other names are not opened.
 absl::StatusOr<std::optional<LoopDevice>> FindLoop(const std::string& image);
 
+// Whether a file of that name is attached to some device. Looks at the kernel's tables only, and so neither waits for
+// the file's disk nor tells two files of the same name apart: false is certain.
+absl::StatusOr<bool> MayBeAttached(const std::string& image);
+
 // The device over a block device that was attached with this label.
 absl::StatusOr<std::optional<LoopDevice>> FindLoopByLabel(const std::string& label);
 

@@ -106,13 +106,24 @@ absl::Status UnstageOperation::Detach() {
   CV_ASSIGN_OR_RETURN(const std::vector<mount::MountEntry> table, env_.read_mount_table());
   // What is attached needs no metadata to be taken away: a pod must be able to end, whatever became
   // of that.
+  std::vector<block::Backend*> silent;
   for (const auto& backend : env_.storage->backends()) {
-    absl::Status status = CheckNotPublished(table, *backend, request_.volume_id);
-    if (absl::IsInvalidArgument(status)) continue;  // it could not have made such an id
-    CV_RETURN_IF_ERROR(status);
-    CV_RETURN_IF_ERROR(RetryWhileBusy([&] { return backend->Detach(request_.volume_id); }));
+    const absl::Status status = DetachFrom(*backend, table);
+    if (!absl::IsAborted(status)) CV_RETURN_IF_ERROR(status);
+    if (absl::IsAborted(status)) silent.push_back(backend.get());
   }
+  // Attached by another one, the volume is not attached any more, and a backend that does not answer need not be asked.
+  for (block::Backend* backend : silent) CV_RETURN_IF_ERROR(DetachFrom(*backend, table));
   return absl::OkStatus();
+}
+
+absl::Status UnstageOperation::DetachFrom(block::Backend& backend,
+                                          const std::vector<mount::MountEntry>& table) {
+  const absl::Status status = CheckNotPublished(table, backend, request_.volume_id);
+  if (absl::IsInvalidArgument(status))
+    return absl::OkStatus();  // it could not have made such an id
+  CV_RETURN_IF_ERROR(status);
+  return RetryWhileBusy([&] { return backend.Detach(request_.volume_id); });
 }
 
 }  // namespace cryptvol::volume

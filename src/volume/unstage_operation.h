@@ -21,6 +21,7 @@ class UnstageOperation {
   absl::Status WriteBack(const std::string& device);
   absl::Status Unmap();
   absl::Status Detach();
+  absl::Status DetachFrom(block::Backend& backend, const std::vector<mount::MountEntry>& table);
 
   const Environment& env_;
   const UnstageRequest& request_;

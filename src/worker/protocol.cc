@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr uint32_t kMaxBody = 4 << 20;
+constexpr uint32_t kMaxBody = 64 << 20;  // a list of a hundred thousand volumes
 constexpr uint32_t kMaxSecret = 16 << 20;
 
 absl::Status WaitFor(int fd, short events, Deadline deadline) {
@@ -66,10 +66,9 @@ absl::Status SendMessage(int fd, const json& body, const SecretBytes* secret, De
   const std::array<uint32_t, 2> sizes = {
       static_cast<uint32_t>(text.size()),
       secret != nullptr ? static_cast<uint32_t>(secret->size()) : 0};
-  std::array<uint8_t, sizeof(sizes)> prefix;
-  std::memcpy(prefix.data(), sizes.data(), sizeof(sizes));
-  CV_RETURN_IF_ERROR(SendAll(fd, prefix, deadline));
-  CV_RETURN_IF_ERROR(SendAll(fd, BytesOf(text), deadline));
+  std::string message(sizeof(sizes), '\0');
+  std::memcpy(message.data(), sizes.data(), sizeof(sizes));
+  CV_RETURN_IF_ERROR(SendAll(fd, BytesOf(message + text), deadline));
   return secret != nullptr ? SendAll(fd, secret->span(), deadline) : absl::OkStatus();
 }
 
@@ -130,16 +129,19 @@ absl::StatusOr<UniqueFd> ReceiveLock(int fd) {
   return UniqueFd(lock);
 }
 
-json ErrorReply(const absl::Status& status) {
-  return {{"error",
-           {{"code", static_cast<int>(status.code())}, {"message", ::cryptvol::Message(status)}}}};
+json StatusToJson(const absl::Status& status) {
+  return {{"code", static_cast<int>(status.code())}, {"message", ::cryptvol::Message(status)}};
 }
 
+absl::Status StatusFromJson(const json& value) {
+  return absl::Status(static_cast<absl::StatusCode>(value.at("code").get<int>()),
+                      value.at("message").get<std::string>());
+}
+
+json ErrorReply(const absl::Status& status) { return {{"error", StatusToJson(status)}}; }
+
 absl::StatusOr<json> ParseReply(const json& reply) {
-  if (auto error = reply.find("error"); error != reply.end()) {
-    return absl::Status(static_cast<absl::StatusCode>((*error)["code"].get<int>()),
-                        (*error)["message"].get<std::string>());
-  }
+  if (auto error = reply.find("error"); error != reply.end()) return StatusFromJson(*error);
   return reply.value("result", json());
 }
 
@@ -158,15 +160,6 @@ json ToJson(const std::optional<T>& value) {
 template <typename T>
 std::optional<T> FromJson(const json& value) {
   return value.is_null() ? std::nullopt : std::optional<T>(value.get<T>());
-}
-
-json StatusToJson(const absl::Status& status) {
-  return {{"code", static_cast<int>(status.code())}, {"message", Message(status)}};
-}
-
-absl::Status StatusFromJson(const json& value) {
-  return absl::Status(static_cast<absl::StatusCode>(value.at("code").get<int>()),
-                      value.at("message").get<std::string>());
 }
 
 }  // namespace
@@ -198,14 +191,14 @@ void from_json(const json& in, HeaderSummary& header) {
 void to_json(json& out, const Inspection& inspection) {
   out = {{"device", inspection.device},
          {"header", ToJson(inspection.header)},
-         {"header_error", StatusToJson(inspection.header_error)},
+         {"header_error", worker::StatusToJson(inspection.header_error)},
          {"intent", ToJson(inspection.intent)}};
 }
 
 void from_json(const json& in, Inspection& inspection) {
   in.at("device").get_to(inspection.device);
   inspection.header = FromJson<HeaderSummary>(in.at("header"));
-  inspection.header_error = StatusFromJson(in.at("header_error"));
+  inspection.header_error = worker::StatusFromJson(in.at("header_error"));
   inspection.intent = FromJson<luks::Intent>(in.at("intent"));
 }
 

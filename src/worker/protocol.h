@@ -39,6 +39,8 @@ absl::StatusOr<UniqueFd> ReceiveLock(int fd);  // waits without a deadline
 // Requests are {"call": NAME, "args": {...}}; replies {"result": ...} or {"error": {"code",
 // "message"}}.
 nlohmann::json ErrorReply(const absl::Status& status);
+nlohmann::json StatusToJson(const absl::Status& status);
+absl::Status StatusFromJson(const nlohmann::json& value);
 absl::StatusOr<nlohmann::json> ParseReply(const nlohmann::json& reply);
 
 }  // namespace cryptvol::worker

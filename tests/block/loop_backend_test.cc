@@ -49,6 +49,9 @@ class LoopBackendTest : public testing::Test {
     auto backend = LoopBackend::Open(directory_, scratch_ / "identity");
     return Must(std::move(backend));
   }
+  static LockKeeper KeptIn(UniqueFd& fd) {
+    return [&fd](UniqueFd lock) { fd = std::move(lock); };
+  }
   std::string File(const std::string& name) { return directory_ + "/volumes/" + name; }
   std::vector<std::string> Files() { return NamesIn(directory_ + "/volumes"); }
 
@@ -328,7 +331,8 @@ TEST_F(LoopBackendTest, AnEmptyDirectoryInItsPlaceIsAnError) {
   for (const bool volumes_too : {false, true}) {
     std::filesystem::create_directories(directory_ + (volumes_too ? "/volumes" : ""));
     auto again = OpenAgain();
-    EXPECT_THAT(again->LockForDriver(), IsOk());
+    UniqueFd lock;
+    EXPECT_THAT(again->LockForDriver(KeptIn(lock)), IsOk());
     EXPECT_THAT(again->Get("v1"), Fails(kPrecondition, "mounted"));
     EXPECT_THAT(again->Create(Spec("v1")), Fails(kPrecondition, "mounted"));
     EXPECT_THAT(again->Delete("v1"), Fails(kPrecondition, "mounted"));
@@ -339,7 +343,8 @@ TEST_F(LoopBackendTest, AnEmptyDirectoryInItsPlaceIsAnError) {
     std::filesystem::rename(scratch_ / "elsewhere", directory_);
     EXPECT_THAT(again->Get("v1"), IsOk());
     // The lock that could not be taken at the start is.
-    EXPECT_THAT(OpenAgain()->LockForDriver(), Fails(kPrecondition, "another driver"));
+    EXPECT_TRUE(lock.valid());
+    EXPECT_THAT(OpenAgain()->LockForDriver(KeptIn(lock)), Fails(kPrecondition, "another driver"));
     std::filesystem::rename(directory_, scratch_ / "elsewhere");
   }
   std::filesystem::rename(scratch_ / "elsewhere", directory_);
@@ -507,12 +512,18 @@ TEST_F(LoopBackendTest, NoRecordWithoutAVolume) {
 
 // One driver serves a directory; tools work beside it; the lock ends with its holder.
 TEST_F(LoopBackendTest, OneDriverServesADirectory) {
-  ASSERT_THAT(backend_->LockForDriver(), IsOk());
-  auto second = OpenAgain();
-  EXPECT_THAT(second->LockForDriver(), Fails(kPrecondition, directory_ + "/lock"));
+  UniqueFd lock;
+  ASSERT_THAT(backend_->LockForDriver(KeptIn(lock)), IsOk());
+  UniqueFd another;
+  EXPECT_THAT(OpenAgain()->LockForDriver(KeptIn(another)),
+              Fails(kPrecondition, directory_ + "/lock"));
   EXPECT_THAT(OpenAgain()->Create(Spec("v1")), IsOk());
-  backend_ = OpenAgain();
-  EXPECT_THAT(second->LockForDriver(), IsOk());
+  backend_ = OpenAgain();  // the lock is not the object's
+  EXPECT_THAT(backend_->LockForDriver(KeptIn(another)), Fails(kPrecondition, "another driver"));
+  EXPECT_FALSE(another.valid());
+  lock.Reset();
+  EXPECT_THAT(OpenAgain()->LockForDriver(KeptIn(another)), IsOk());
+  EXPECT_TRUE(another.valid());
 }
 
 }  // namespace

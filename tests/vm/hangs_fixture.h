@@ -103,6 +103,7 @@ class Hangs : public DriverTest {
   // One volume's whole life.
   void Live(const std::string& id) {
     Volume volume = NewVolume(id);
+    if (!backend_.empty()) volume.context["backend"] = backend_;
     ASSERT_CODE(OK, Create(volume, 16 * kMiB));
     ASSERT_CODE(OK, Stage(volume));
     WriteFile(volume.staging + "/file", id);
@@ -180,6 +181,7 @@ class Hangs : public DriverTest {
     return driver_->node().NodeGetVolumeStats(&context, request, &response);
   }
 
+  std::string backend_;  // of the volumes that live; empty: the default one
   int metrics_port_ = 0;
 };
 

@@ -26,8 +26,9 @@ std::string BuildDirectory() {
 
 std::string Library() { return BuildDirectory() + "/tests/libcryptvol_kill_points.so"; }
 
-// As kubelet does: a child of the dead driver may still be at work, and keeps the volume locked.
-grpc::Status Repeat(const std::function<grpc::Status()>& call) {
+}  // namespace
+
+grpc::Status KillPointsTest::Repeat(const Call& call) {
   grpc::Status status = call();
   for (int i = 0; i < 600 && status.error_code() == grpc::StatusCode::ABORTED; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -35,8 +36,6 @@ grpc::Status Repeat(const std::function<grpc::Status()>& call) {
   }
   return status;
 }
-
-}  // namespace
 
 void KillPointsTest::SetUp() {
   fs::remove_all(directory_);
@@ -93,8 +92,8 @@ void KillPointsTest::StopTheDisk() {
 
 // The driver gives its children an environment of its own.
 void KillPointsTest::PreloadWorkers() {
-  WriteFile(path("worker"),
-            fmt::format("#!/bin/sh\n{}exec {}/bin/cryptvol-worker\n", Preload(), BuildDirectory()));
+  WriteFile(path("worker"), fmt::format("#!/bin/sh\n{}exec {}/bin/cryptvol-worker \"$@\"\n",
+                                        Preload(), BuildDirectory()));
   fs::permissions(path("worker"), fs::perms::owner_all);
 }
 
@@ -182,8 +181,7 @@ void KillPointsTest::Walk(int stride, const Step& prepare, const Call& call, con
   // Whatever is not preloaded has no points, and would come through untouched.
   EXPECT_FALSE(deaths_.empty());
   if (stride > 1) return;
-  EXPECT_TRUE(SomeDiedIn(at_work_ == AtWork::kWorkers ? "cryptvol-worker: " : "cryptvol-csi: "));
-  EXPECT_TRUE(SomeDiedIn(at_work_ == AtWork::kDriver ? "cryptvol-csi: " : "cryptvol-worker: "));
+  for (const std::string& program : at_work_) EXPECT_TRUE(SomeDiedIn(program + ": ")) << program;
 }
 
 bool KillPointsTest::SomeDiedIn(std::string_view program) const {

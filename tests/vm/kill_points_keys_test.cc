@@ -14,7 +14,7 @@ namespace {
 
 class KillPointsKeys : public KillPointsTest {
  protected:
-  KillPointsKeys() { at_work_ = AtWork::kWorkers; }
+  KillPointsKeys() { at_work_ = {"cryptvol-worker"}; }
 
   grpc::Status Do(const std::string& command) {
     const ShellResult result = Shell(Maintenance() + command);
@@ -62,8 +62,8 @@ TEST_F(KillPointsKeys, ReplacedWhileAPodRuns) {
           return published.ok() ? Replaced(volume, current, previous) : published;
         },
         [&] { ExpectData(volume); });
-    ASSERT_CODE(OK, Unpublish(volume, pod));
-    ASSERT_CODE(OK, Unstage(volume));
+    ASSERT_CODE(OK, Repeat([&] { return Unpublish(volume, pod); }));
+    ASSERT_CODE(OK, Repeat([&] { return Unstage(volume); }));
     volume.secrets = QuickSecret(current);
     ExpectKept(volume);
   }

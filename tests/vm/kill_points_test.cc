@@ -15,10 +15,14 @@ namespace cryptvol::vm {
 namespace {
 
 class KillPointsFirstStage : public KillPointsTest {};
-class KillPointsStaticVolume : public KillPointsTest {};
+class KillPointsStaticVolume : public KillPointsTest {
+ protected:
+  KillPointsStaticVolume() { at_work_ = {"cryptvol-csi", "cryptvol-worker"}; }
+};
 class KillPointsLaterCalls : public KillPointsTest {};
 class KillPointsHeaderRestore : public KillPointsTest {
  protected:
+  KillPointsHeaderRestore() { at_work_ = {"cryptvol-csi", "cryptvol-worker"}; }
   std::string Header() const { return Maintenance() + "header "; }
   std::string Saved(const Volume& volume) const { return path("saved-" + volume.id); }
   std::string Kept() const { return path(fmt::format("kept-{}", restores_)); }
@@ -209,7 +213,7 @@ TEST_F(KillPointsRotation, AtStage) {
 
 // A delete that was cut short is repeated; nothing of the volume is left.
 TEST_F(KillPointsLaterCalls, Delete) {
-  at_work_ = AtWork::kDriver;
+  at_work_ = {"cryptvol-store"};
   for (const std::string& filesystem : Filesystems()) {
     Volume volume;
     Walk([&] { volume = WithData(filesystem); }, [&] { return DriverTest::Delete(volume); },
