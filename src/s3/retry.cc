@@ -33,14 +33,23 @@ absl::Status WithTries(const absl::Status& status, int tries) {
   return MakeStatus(status.code(), "{} (tried {} times)", Message(status), tries);
 }
 
+// The last try may have had no time to learn what is wrong; the one before it had.
+absl::Status WithEarlier(const absl::Status& status, const absl::Status& earlier, int tries) {
+  if (earlier.ok() || !absl::IsDeadlineExceeded(status)) return status;
+  return MakeStatus(status.code(), "{} (try {}; the one before: {})", Message(status), tries,
+                    Message(earlier));
+}
+
 }  // namespace
 
 absl::Status Retry(const RetryPolicy& policy, Deadline deadline, const std::stop_token& stop,
                    const std::function<Attempt()>& attempt) {
   int counted = 0;
+  absl::Status earlier;
   for (int tries = 1;; ++tries) {
     const Attempt last = attempt();
-    if (last.status.ok() || !last.retryable) return last.status;
+    if (last.status.ok()) return last.status;
+    if (!last.retryable) return WithEarlier(last.status, earlier, tries);
     counted = last.progress ? 1 : counted + 1;
     if (counted >= policy.max_tries) return WithTries(last.status, tries);
     const milliseconds wait = Wait(policy, counted);
@@ -48,6 +57,7 @@ absl::Status Retry(const RetryPolicy& policy, Deadline deadline, const std::stop
       return MakeStatus(absl::StatusCode::kDeadlineExceeded,
                         "{} (tried {} times until no time was left)", Message(last.status), tries);
     }
+    earlier = last.status;
     SleepFor(wait, stop);
     if (stop.stop_requested()) return absl::CancelledError("stopped");
   }

@@ -26,7 +26,7 @@ struct Attempt {
 
 // Calls `attempt` until it succeeds, fails for good, the tries are used up, the deadline passes or a
 // stop is requested, and gives its last status. The number of tries is added to the message of an
-// error that tries could not mend.
+// error that tries could not mend, and to a try that ended with the deadline why the one before it failed.
 absl::Status Retry(const RetryPolicy& policy, Deadline deadline, const std::stop_token& stop,
                    const std::function<Attempt()>& attempt);
 

@@ -139,6 +139,15 @@ TEST(Retries, EndWithTheDeadline) {
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5));
 }
 
+// A last try that hears nothing does not hide what the one before it was told.
+TEST(Retries, NameWhatTheTryBeforeWasTold) {
+  LoopbackServer server(InTurn({ErrorAnswer(500, "InternalError"), Reply{}}));
+  const absl::Status status =
+      TestClient(server.url())->DeleteObject("k", Deadline::After(std::chrono::milliseconds(700)));
+  EXPECT_EQ(status.code(), Code::kDeadlineExceeded);
+  EXPECT_THAT(Message(status), AllOf(HasSubstr("try 2"), HasSubstr("InternalError")));
+}
+
 // A server that takes the request and says nothing is given up at the deadline.
 TEST(Retries, DoNotWaitForSilence) {
   LoopbackServer server([](const Received&) { return Reply{}; });
