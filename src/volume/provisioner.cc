@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/log.h"
 #include "base/sha256.h"
@@ -15,7 +14,6 @@ namespace cryptvol::volume {
 namespace {
 
 constexpr size_t kMaxIdBytes = 128;
-constexpr std::chrono::seconds kPatience(10);  // for a list of thousands before this one
 
 bool IsSafe(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
@@ -123,7 +121,6 @@ absl::StatusOr<block::VolumeInfo> Provisioner::Get(const std::string& volume_id)
 
 absl::StatusOr<std::vector<block::VolumeInfo>> Provisioner::List() {
   std::vector<block::VolumeInfo> all;
-  CV_ASSIGN_OR_RETURN(const auto turn, TakeTurn());
   for (const auto& backend : storage_->backends()) {
     CV_ASSIGN_OR_RETURN(std::vector<block::VolumeInfo> some, backend->List());
     all.insert(all.end(), some.begin(), some.end());
@@ -132,20 +129,8 @@ absl::StatusOr<std::vector<block::VolumeInfo>> Provisioner::List() {
   return all;
 }
 
-// The sidecars ask again and again. For a disk that does not answer one thread waits, not one more
-// each time.
-absl::StatusOr<std::unique_lock<std::timed_mutex>> Provisioner::TakeTurn() {
-  std::unique_lock turn(turn_, kPatience);
-  if (turn.owns_lock()) return turn;
-  return MakeStatus(absl::StatusCode::kAborted,
-                    "ask the backends for their volumes and room: an earlier call has waited for "
-                    "them for more than {} s; do their disks answer?",
-                    kPatience.count());
-}
-
 absl::StatusOr<uint64_t> Provisioner::AvailableBytes(const std::string& backend) {
   CV_ASSIGN_OR_RETURN(block::Backend * found, storage_->FindBackend(backend));
-  CV_ASSIGN_OR_RETURN(const auto turn, TakeTurn());
   return found->AvailableBytes();
 }
 

@@ -2,7 +2,6 @@
 #ifndef CRYPTVOL_VOLUME_PROVISIONER_H_
 #define CRYPTVOL_VOLUME_PROVISIONER_H_
 
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,8 +33,7 @@ class Provisioner {
 
   absl::StatusOr<block::VolumeInfo> Get(const std::string& volume_id);  // NOT_FOUND
 
-  // All volumes of all backends, by id, ascending. ABORTED, as the next one, while an earlier call
-  // waits for them.
+  // All volumes of all backends, by id, ascending.
   absl::StatusOr<std::vector<block::VolumeInfo>> List();
 
   // Of one backend (empty: the default).
@@ -45,11 +43,9 @@ class Provisioner {
   absl::Status DeleteFromBackends(const std::string& volume_id);
   absl::Status DeleteFrom(block::Backend& backend, const std::string& volume_id);
   absl::Status CloseTrialMapping(const std::string& volume_id);
-  absl::StatusOr<std::unique_lock<std::timed_mutex>> TakeTurn();
 
   const Environment env_;
   Storage* const storage_;
-  std::timed_mutex turn_;  // of List and AvailableBytes
 };
 
 }  // namespace cryptvol::volume
