@@ -1,19 +1,13 @@
-#include "block/loop_backend.h"
-
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <filesystem>
-#include <latch>
-#include <thread>
 
 #include "base/atomic_file.h"
 #include "base/unique_fd.h"
 #include "block/inspect.h"
-#include "testing.h"
+#include "loop_backend_fixture.h"
 
 namespace cryptvol::block {
 namespace {
@@ -21,44 +15,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-constexpr auto kPrecondition = absl::StatusCode::kFailedPrecondition;
-constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-
-VolumeSpec Spec(const std::string& id, uint64_t capacity = 8 * kMiB) {
-  return {.volume_id = id,
-          .name = "pvc / \"" + id + "\" \xc3\xa9",
-          .capacity_bytes = capacity,
-          .header_bytes = 16 * kMiB,
-          .parameters = {{"encrypted", "true"}, {"mkfsOptions", "-m 0"}}};
-}
-
-class LoopBackendTest : public testing::Test {
- protected:
-  LoopBackendTest() : directory_(scratch_ / "backend"), backend_(OpenAgain()) {}
-  ~LoopBackendTest() override {
-    for (const std::string& name : NamesIn(directory_ + "/volumes")) {
-      if (name.ends_with(".img")) {
-        EXPECT_THAT(backend_->Detach(name.substr(0, name.size() - 4)), IsOk());
-      }
-    }
-  }
-
-  // As a driver that was started again sees the directory.
-  std::unique_ptr<LoopBackend> OpenAgain() {
-    auto backend = LoopBackend::Open(directory_, scratch_ / "identity");
-    return Must(std::move(backend));
-  }
-  static LockKeeper KeptIn(UniqueFd& fd) {
-    return [&fd](UniqueFd lock) { fd = std::move(lock); };
-  }
-  std::string File(const std::string& name) { return directory_ + "/volumes/" + name; }
-  std::vector<std::string> Files() { return NamesIn(directory_ + "/volumes"); }
-
-  ScratchDirectory scratch_;
-  std::string directory_;
-  std::unique_ptr<LoopBackend> backend_;
-};
 
 // A volume has room for its header on top, takes no space, is private, and is known after a
 // restart.
@@ -307,75 +263,6 @@ TEST_F(LoopBackendTest, DamagedMetadataIsALoss) {
   EXPECT_THAT(Files(), IsEmpty());
 }
 
-// A directory that is gone, as one whose disk is not mounted, is an error of every call: its
-// volumes are neither absent nor deleted.
-TEST_F(LoopBackendTest, MissingDirectoryIsAnError) {
-  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
-  std::filesystem::rename(directory_, scratch_ / "elsewhere");
-  EXPECT_THAT(backend_->Get("v1"), Fails(kPrecondition, directory_));
-  EXPECT_THAT(backend_->Attach("v1", false), Fails(kPrecondition, directory_));
-  EXPECT_THAT(backend_->Create(Spec("v2")), Fails(kPrecondition, directory_));
-  EXPECT_THAT(backend_->Delete("v1"), Fails(kPrecondition, directory_));
-  EXPECT_THAT(backend_->List(), Fails(kPrecondition, directory_));
-  EXPECT_THAT(backend_->AvailableBytes(), Fails(kPrecondition, directory_));
-  EXPECT_THAT(backend_->LoadFormatRecord("v1"), Fails(kPrecondition, directory_));
-  std::filesystem::rename(scratch_ / "elsewhere", directory_);
-  EXPECT_THAT(backend_->Get("v1"), IsOk());
-}
-
-// So is the empty directory that is seen when the disk is not mounted at the driver's start. Nothing is
-// made in it, and the volumes are there again with the disk.
-TEST_F(LoopBackendTest, AnEmptyDirectoryInItsPlaceIsAnError) {
-  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
-  std::filesystem::rename(directory_, scratch_ / "elsewhere");
-  for (const bool volumes_too : {false, true}) {
-    std::filesystem::create_directories(directory_ + (volumes_too ? "/volumes" : ""));
-    auto again = OpenAgain();
-    UniqueFd lock;
-    EXPECT_THAT(again->LockForDriver(KeptIn(lock)), IsOk());
-    EXPECT_THAT(again->Get("v1"), Fails(kPrecondition, "mounted"));
-    EXPECT_THAT(again->Create(Spec("v1")), Fails(kPrecondition, "mounted"));
-    EXPECT_THAT(again->Delete("v1"), Fails(kPrecondition, "mounted"));
-    EXPECT_THAT(again->List(), Fails(kPrecondition, "mounted"));
-    EXPECT_THAT(again->AvailableBytes(), Fails(kPrecondition, "mounted"));
-    EXPECT_EQ(NamesIn(directory_).size(), volumes_too ? 1u : 0u);
-    std::filesystem::remove_all(directory_);
-    std::filesystem::rename(scratch_ / "elsewhere", directory_);
-    EXPECT_THAT(again->Get("v1"), IsOk());
-    // The lock that could not be taken at the start is.
-    EXPECT_TRUE(lock.valid());
-    EXPECT_THAT(OpenAgain()->LockForDriver(KeptIn(lock)), Fails(kPrecondition, "another driver"));
-    std::filesystem::rename(directory_, scratch_ / "elsewhere");
-  }
-  std::filesystem::rename(scratch_ / "elsewhere", directory_);
-}
-
-// And another disk: its volumes may have the same names. Forgetting the old one is for a person to do.
-TEST_F(LoopBackendTest, AnotherDirectoryInItsPlaceIsAnError) {
-  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
-  std::filesystem::rename(directory_, scratch_ / "elsewhere");
-  ASSERT_THAT(LoopBackend::Open(directory_, scratch_ / "another identity").status(), IsOk());
-  EXPECT_THAT(backend_->Get("v1"), Fails(kPrecondition, scratch_ / "identity"));
-  EXPECT_THAT(OpenAgain()->Get("v1"), Fails(kPrecondition, "is another directory's"));
-  std::filesystem::remove(scratch_ / "identity");
-  EXPECT_THAT(OpenAgain()->Get("v1"), Fails(absl::StatusCode::kNotFound, "no such"));
-}
-
-// Where the node's state is new, or the directory is of a time when it had no identity, it is taken as
-// it is.
-TEST_F(LoopBackendTest, ADirectoryThatTheNodeDoesNotKnowIsTaken) {
-  ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
-  std::filesystem::remove(scratch_ / "identity");
-  EXPECT_THAT(OpenAgain()->Get("v1"), IsOk());
-  EXPECT_THAT(backend_->Get("v1"), IsOk());
-  std::filesystem::remove(scratch_ / "identity");
-  std::filesystem::remove(directory_ + "/id");
-  EXPECT_THAT(OpenAgain()->Get("v1"), IsOk());
-  WriteAt(scratch_ / "identity", 0, "what is this");
-  const auto damaged = LoopBackend::Open(directory_, scratch_ / "identity").status();
-  EXPECT_THAT(damaged, Fails(absl::StatusCode::kDataLoss, scratch_ / "identity"));
-}
-
 // A file that was copied to another volume's name does not become that volume.
 TEST_F(LoopBackendTest, CopiedMetadataIsALoss) {
   ASSERT_THAT(backend_->Create(Spec("v1")), IsOk());
@@ -398,83 +285,6 @@ TEST_F(LoopBackendTest, Lists) {
     lines.push_back(info.spec.volume_id + (info.attached ? " attached" : ""));
   }
   EXPECT_THAT(lines, ElementsAre("B", "a", "a-b attached", "b"));
-}
-
-// What volumes were promised is set aside; what they took is not counted twice; deleting gives it
-// back.
-class SmallFilesystemTest : public LoopBackendTest {
- protected:
-  SmallFilesystemTest() : loop_(MakeImage(scratch_ / "fs.img", 128 * kMiB)) {
-    RunTool("mkfs.ext4", {"-q", "-m", "0", loop_.path()});
-    mount_.emplace(loop_.path(), "ext4", scratch_ / "mnt");
-    auto backend = LoopBackend::Open(mount_->target(), scratch_ / "small identity");
-    small_ = Must(std::move(backend));
-  }
-
-  TestLoop loop_;
-  std::optional<TestMount> mount_;
-  std::unique_ptr<LoopBackend> small_;
-};
-
-// What volumes were promised is set aside; what they took is not counted twice; deleting gives it
-// back.
-TEST_F(SmallFilesystemTest, CountsPromises) {
-  auto before = small_->AvailableBytes();
-  ASSERT_THAT(before, IsOk());
-  EXPECT_GT(*before, 90 * kMiB);
-  ASSERT_THAT(small_->Create(Spec("v1", 34 * kMiB)), IsOk());  // 50 MiB with its header
-  auto after = small_->AvailableBytes();
-  ASSERT_THAT(after, IsOk());
-  EXPECT_NEAR(static_cast<double>(*after), static_cast<double>(*before - 50 * kMiB), 64 * 1024);
-  WriteAt(mount_->target() + "/volumes/v1.img", 0, std::string(20 * kMiB, 'x'));
-  EXPECT_NEAR(static_cast<double>(Must(small_->AvailableBytes())), static_cast<double>(*after),
-              64 * 1024);
-  ASSERT_THAT(small_->Delete("v1"), IsOk());
-  EXPECT_NEAR(static_cast<double>(Must(small_->AvailableBytes())), static_cast<double>(*before),
-              64 * 1024);
-}
-
-// Beyond its room the backend refuses, with the numbers, and leaves nothing; a repeat that fits
-// works.
-TEST_F(SmallFilesystemTest, RefusesBeyondItsRoom) {
-  ASSERT_THAT(small_->Create(Spec("v1", 60 * kMiB)), IsOk());
-  auto available = small_->AvailableBytes();
-  auto refused = small_->Create(Spec("v2", 60 * kMiB));
-  EXPECT_THAT(refused, Fails(absl::StatusCode::kResourceExhausted, fmt::to_string(76 * kMiB)));
-  EXPECT_THAT(Message(refused.status()), HasSubstr(fmt::to_string(*available)));
-  EXPECT_THAT(NamesIn(mount_->target() + "/volumes"), ElementsAre("v1.img", "v1.json"));
-  EXPECT_THAT(small_->Create(Spec("v1", 60 * kMiB)), IsOk()) << "a repeat needs no room";
-  EXPECT_THAT(small_->Create(Spec("v2", kMiB)), IsOk());
-}
-
-// More promised than there is leaves nothing, not a huge number.
-TEST_F(SmallFilesystemTest, AvailableIsNeverNegative) {
-  MakeImage(mount_->target() + "/volumes/big.img", uint64_t{1} << 40);
-  EXPECT_EQ(Must(small_->AvailableBytes()), 0u);
-}
-
-// Of volumes that are made at once and do not fit together, one is made.
-TEST_F(SmallFilesystemTest, ConcurrentCreatesDoNotOvercommit) {
-  constexpr int kThreads = 4;
-  // Many files to count give a second look at the room time to come before the first one's image.
-  for (int i = 0; i < 1000; ++i)
-    MakeImage(fmt::format("{}/volumes/e{}.img", mount_->target(), i), 0);
-  for (int round = 0; round < 3; ++round) {
-    std::atomic<int> made = 0;
-    std::latch start(kThreads);
-    std::vector<std::jthread> threads;
-    for (int i = 0; i < kThreads; ++i) {
-      threads.emplace_back([&, i] {
-        start.arrive_and_wait();
-        made += small_->Create(Spec(fmt::format("v{}", i), 60 * kMiB)).ok() ? 1 : 0;
-      });
-    }
-    threads.clear();
-    EXPECT_EQ(made, 1);
-    for (int i = 0; i < kThreads; ++i) {
-      ASSERT_THAT(small_->Delete(fmt::format("v{}", i)), IsOk());
-    }
-  }
 }
 
 // The record of a new volume says that it was never formatted; what is stored is there after a
@@ -508,22 +318,6 @@ TEST_F(LoopBackendTest, KeepsTheFormatRecord) {
 TEST_F(LoopBackendTest, NoRecordWithoutAVolume) {
   EXPECT_THAT(backend_->LoadFormatRecord("v1"), Fails(absl::StatusCode::kNotFound, "no such"));
   EXPECT_THAT(backend_->StoreFormatRecord("v1", {}), Fails(absl::StatusCode::kNotFound, "no such"));
-}
-
-// One driver serves a directory; tools work beside it; the lock ends with its holder.
-TEST_F(LoopBackendTest, OneDriverServesADirectory) {
-  UniqueFd lock;
-  ASSERT_THAT(backend_->LockForDriver(KeptIn(lock)), IsOk());
-  UniqueFd another;
-  EXPECT_THAT(OpenAgain()->LockForDriver(KeptIn(another)),
-              Fails(kPrecondition, directory_ + "/lock"));
-  EXPECT_THAT(OpenAgain()->Create(Spec("v1")), IsOk());
-  backend_ = OpenAgain();  // the lock is not the object's
-  EXPECT_THAT(backend_->LockForDriver(KeptIn(another)), Fails(kPrecondition, "another driver"));
-  EXPECT_FALSE(another.valid());
-  lock.Reset();
-  EXPECT_THAT(OpenAgain()->LockForDriver(KeptIn(another)), IsOk());
-  EXPECT_TRUE(another.valid());
 }
 
 }  // namespace
