@@ -6,6 +6,7 @@
 #include <limits>
 #include <string_view>
 
+#include "base/sha256.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "volume/recovery_recipients.h"
@@ -83,7 +84,9 @@ absl::StatusOr<volume::HeaderEscrow> OpenEscrow(const Options& options) {
     return Annotate(recipients.status(),
                     "--header-escrow-recipients=" + options.header_escrow_recipients);
   }
-  escrow.directory = options.header_escrow;
+  escrow.directory = {.path = options.header_escrow,
+                      .identity_file = fmt::format("{}/escrows/{}.id", options.state_dir,
+                                                   Hex(Sha256(options.header_escrow)))};
   escrow.recipients = *std::move(recipients);
   return escrow;
 }

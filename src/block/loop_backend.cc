@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <limits>
@@ -18,8 +17,6 @@
 #include "absl/strings/ascii.h"
 #include "base/atomic_file.h"
 #include "base/log.h"
-#include "base/random.h"
-#include "base/sha256.h"
 #include "base/status.h"
 #include "block/directory.h"
 #include "block/erase.h"
@@ -30,7 +27,6 @@ namespace {
 
 constexpr std::string_view kImageSuffix = ".img";
 constexpr std::string_view kMetadataSuffix = ".json";
-constexpr size_t kIdentityDigits = 32;
 constexpr size_t kMaxVolumeId = 128;
 constexpr uint64_t kSectorBytes = 512;  // the unit of st_blocks too
 // Where nothing says how long the header is: what LUKS2 usually takes.
@@ -72,16 +68,6 @@ absl::StatusOr<uint64_t> UnallocatedBytes(const std::string& image) {
   return size - std::min(size, static_cast<uint64_t>(file.st_blocks) * kSectorBytes);
 }
 
-// DATA_LOSS when the file says something else.
-absl::StatusOr<std::string> ReadIdentity(const std::string& path) {
-  CV_ASSIGN_OR_RETURN(std::string text, ReadSmallFile(path, 2 * kIdentityDigits));
-  absl::StripAsciiWhitespace(&text);
-  if (text.size() == kIdentityDigits && std::ranges::all_of(text, absl::ascii_isxdigit))
-    return text;
-  return MakeStatus(absl::StatusCode::kDataLoss, "{} does not hold {} hexadecimal digits", path,
-                    kIdentityDigits);
-}
-
 absl::StatusOr<bool> HasData(const std::string& image) {
   CV_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(image, O_RDONLY));
   if (::lseek(fd.get(), 0, SEEK_DATA) >= 0) return true;
@@ -97,27 +83,12 @@ absl::StatusOr<std::unique_ptr<LoopBackend>> LoopBackend::Open(const std::string
     return InvalidArgument("loop:{}: the directory must be an absolute path", directory);
   }
   std::unique_ptr<LoopBackend> backend(new LoopBackend(directory, identity_file));
-  auto identity = ReadIdentity(identity_file);
-  if (absl::IsNotFound(identity.status())) {
+  CV_ASSIGN_OR_RETURN(const bool known, backend->identity_.Recall());
+  if (!known) {
     CV_RETURN_IF_ERROR(MakeDirectories(backend->volumes_));
-    CV_ASSIGN_OR_RETURN(identity, backend->ReadOrMakeIdentity());
-    CV_RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(identity_file).parent_path()));
-    CV_RETURN_IF_ERROR(WriteFileAtomically(identity_file, *identity + "\n"));
+    CV_RETURN_IF_ERROR(backend->identity_.Remember());
   }
-  CV_ASSIGN_OR_RETURN(backend->identity_, std::move(identity));
   return backend;
-}
-
-absl::StatusOr<std::string> LoopBackend::ReadOrMakeIdentity() const {
-  const std::string path = IdentityPath();
-  auto identity = ReadIdentity(path);
-  if (!absl::IsNotFound(identity.status())) return identity;
-  std::array<uint8_t, kIdentityDigits / 2> random = {};
-  CV_RETURN_IF_ERROR(FillRandom(random));
-  const absl::Status made = CreateFileExclusively(path, Hex(random) + "\n");
-  // A command may have made it at the same time.
-  if (!made.ok() && !absl::IsAlreadyExists(made)) return made;
-  return ReadIdentity(path);
 }
 
 absl::Status LoopBackend::LockForDriver(LockKeeper keep) {
@@ -125,7 +96,7 @@ absl::Status LoopBackend::LockForDriver(LockKeeper keep) {
     const std::lock_guard guard(lock_mutex_);
     keep_lock_ = std::move(keep);
   }
-  if (const absl::Status status = CheckIdentity(); !status.ok()) {
+  if (const absl::Status status = identity_.Check("use " + name()); !status.ok()) {
     Log(LogLevel::kWarning, "the volumes of a backend cannot be used",
         {{"backend", name()}, {"error", Message(status)}});
     return absl::OkStatus();
@@ -148,21 +119,8 @@ absl::Status LoopBackend::TakeLock() const {
   return absl::OkStatus();
 }
 
-absl::Status LoopBackend::CheckIdentity() const {
-  const std::string path = IdentityPath();
-  const auto found = ReadIdentity(path);
-  if (found.ok() && *found == identity_) return absl::OkStatus();
-  std::string what = absl::IsNotFound(found.status()) ? path + " is not there"
-                     : found.ok()                     ? path + " is another directory's"
-                                                      : Message(found.status());
-  return FailedPrecondition(
-      "use {}: {}; is the disk that holds it mounted, and seen by this process? If what was there "
-      "is to be forgotten, remove {} and restart the driver",
-      name(), what, identity_file_);
-}
-
 absl::Status LoopBackend::CheckDirectory() const {
-  CV_RETURN_IF_ERROR(CheckIdentity());
+  CV_RETURN_IF_ERROR(identity_.Check("use " + name()));
   CV_RETURN_IF_ERROR(TakeLock());
   if (::access(volumes_.c_str(), X_OK) == 0) return absl::OkStatus();
   return FailedPrecondition("use {}: {} ({}); is the disk that holds it mounted?", name(), volumes_,

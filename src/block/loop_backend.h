@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "block/backend.h"
+#include "block/directory_identity.h"
 #include "block/loop_metadata.h"
 
 namespace cryptvol::block {
@@ -60,12 +61,9 @@ class LoopBackend final : public Backend {
   LoopBackend(std::string directory, std::string identity_file)
       : directory_(std::move(directory)),
         volumes_(directory_ + "/volumes"),
-        identity_file_(std::move(identity_file)) {}
+        identity_(directory_, std::move(identity_file)) {}
 
-  std::string IdentityPath() const { return directory_ + "/id"; }
-  absl::StatusOr<std::string> ReadOrMakeIdentity() const;
   absl::Status CheckDirectory() const;
-  absl::Status CheckIdentity() const;
   absl::Status TakeLock() const;
   std::string ImagePath(const std::string& volume_id) const { return Location(volume_id); }
   std::string MetadataPath(const std::string& volume_id) const;
@@ -80,9 +78,8 @@ class LoopBackend final : public Backend {
 
   const std::string directory_;
   const std::string volumes_;
-  const std::string identity_file_;
-  std::string identity_;     // of the directory; does not change after Open
-  std::mutex create_mutex_;  // from the look at the room until the new image counts against it
+  DirectoryIdentity identity_;  // does not change after Open
+  std::mutex create_mutex_;     // from the look at the room until the new image counts against it
   mutable std::mutex lock_mutex_;
   mutable LockKeeper keep_lock_;  // while the lock has yet to be taken; guarded by lock_mutex_
 };

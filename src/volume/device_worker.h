@@ -64,8 +64,13 @@ struct HeaderPlan {
 // What the name of a file in an escrow ends with: VOLUME.LUKS-UUID.DIGEST.luks.age.
 inline constexpr std::string_view kEscrowSuffix = ".luks.age";
 
+struct EscrowDirectory {
+  std::string path;
+  std::string identity_file;  // where this node remembers which directory it is
+};
+
 struct EscrowRequest {
-  std::string directory;
+  EscrowDirectory directory;
   std::string volume;                   // what the file's name begins with; safe for one
   std::vector<std::string> recipients;  // age's native ones
 };
@@ -161,10 +166,13 @@ class LuksOperations {
   virtual absl::Status RestoreHeader(Deadline deadline) = 0;
 
   // Saves the device's header, encrypted, as VOLUME.LUKS-UUID.DIGEST.luks.age, in the directory, which
-  // is made if need be (mode 0700), and then removes what it has of the same header's earlier states. False when it has this state already.
+  // is made by the first save (mode 0700), and then removes what it has of the same header's earlier
+  // states. False when it has this state already. FAILED_PRECONDITION when the directory is not the
+  // one that earlier saves of this node went to.
   virtual absl::StatusOr<bool> EscrowHeader(const EscrowRequest& request, Deadline deadline) = 0;
   // Removes all that the directory has of that volume; needs no inspection. Absent is success.
-  virtual absl::Status RemoveEscrowed(const std::string& directory, const std::string& volume,
+  // FAILED_PRECONDITION as above.
+  virtual absl::Status RemoveEscrowed(const EscrowDirectory& directory, const std::string& volume,
                                       Deadline deadline) = 0;
 };
 

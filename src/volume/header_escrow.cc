@@ -16,7 +16,7 @@ constexpr size_t kAtOnce = 4;
 absl::StatusOr<bool> Save(const Environment& environment, const std::string& device,
                           const std::string& volume_id) {
   const HeaderEscrow& escrow = environment.escrow;
-  const auto visit = environment.places->NewVisit(escrow.directory);
+  const auto visit = environment.places->NewVisit(escrow.directory.path);
   const auto worker = environment.workers->New(visit);
   const Deadline deadline = Deadline::After(environment.limits.escrow);
   CV_RETURN_IF_ERROR(worker->Inspect(device, deadline));
@@ -29,7 +29,7 @@ absl::StatusOr<bool> Save(const Environment& environment, const std::string& dev
 
 void KeepHeader(const Environment& environment, const std::string& device,
                 const std::string& volume_id) {
-  const std::string& directory = environment.escrow.directory;
+  const std::string& directory = environment.escrow.directory.path;
   if (!environment.escrow.on()) return;
   const auto saved = Save(environment, device, volume_id);
   if (!saved.ok()) {
@@ -45,7 +45,7 @@ void KeepHeader(const Environment& environment, const std::string& device,
 absl::Status RemoveKeptHeaders(const Environment& environment, const std::string& volume_id) {
   const HeaderEscrow& escrow = environment.escrow;
   if (!escrow.on()) return absl::OkStatus();
-  const auto visit = environment.places->NewVisit(escrow.directory);
+  const auto visit = environment.places->NewVisit(escrow.directory.path);
   const auto worker = environment.workers->New(visit);
   const Deadline deadline = Deadline::After(environment.limits.escrow);
   CV_RETURN_IF_ERROR(visit->Enter(kAtOnce, deadline));

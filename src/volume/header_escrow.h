@@ -7,16 +7,17 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "volume/device_worker.h"
 
 namespace cryptvol::volume {
 
 struct Environment;
 
 struct HeaderEscrow {
-  std::string directory;  // empty: there is none
+  EscrowDirectory directory;  // an empty path: there is none
   std::vector<std::string> recipients;
 
-  bool on() const { return !directory.empty(); }
+  bool on() const { return !directory.path.empty(); }
 };
 
 // Saves the header that the device has now, if the directory does not have it yet. The volume is
@@ -26,7 +27,7 @@ void KeepHeader(const Environment& environment, const std::string& device,
                 const std::string& volume_id);
 
 // A deleted volume's saved headers would keep its keyslots. ABORTED while the directory does not
-// answer: the call is repeated.
+// answer, FAILED_PRECONDITION while it is not there (its disk is not mounted): the call is repeated.
 absl::Status RemoveKeptHeaders(const Environment& environment, const std::string& volume_id);
 
 }  // namespace cryptvol::volume

@@ -108,12 +108,12 @@ class Client : public volume::DeviceWorker {
   }
   absl::StatusOr<bool> EscrowHeader(const volume::EscrowRequest& request,
                                     Deadline deadline) override {
-    path_ = request.directory;
+    path_ = request.directory.path;
     return Ask<bool>("escrow_header", request, deadline);
   }
-  absl::Status RemoveEscrowed(const std::string& directory, const std::string& volume,
+  absl::Status RemoveEscrowed(const volume::EscrowDirectory& directory, const std::string& volume,
                               Deadline deadline) override {
-    path_ = directory;
+    path_ = directory.path;
     return Call("remove_escrowed", {{"directory", directory}, {"volume", volume}}, deadline)
         .status();
   }

@@ -128,7 +128,7 @@ absl::StatusOr<json> Dispatcher::CallLuks(const std::string& name, const json& a
     return Answer(session_.EscrowHeader(args.get<volume::EscrowRequest>()));
   }
   if (name == "remove_escrowed") {
-    return Answer(RemoveEscrowed(args.at("directory").get<std::string>(),
+    return Answer(RemoveEscrowed(args.at("directory").get<volume::EscrowDirectory>(),
                                  args.at("volume").get<std::string>()));
   }
   if (name == "save_header") return Answer(session_.SaveHeader(args.get<std::string>()));

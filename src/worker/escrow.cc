@@ -6,7 +6,7 @@
 #include "base/atomic_file.h"
 #include "base/status.h"
 #include "block/directory.h"
-#include "volume/device_worker.h"
+#include "block/directory_identity.h"
 
 namespace cryptvol::worker {
 namespace {
@@ -36,12 +36,12 @@ bool IsOf(std::string_view name, const std::string& volume) {
 
 }  // namespace
 
-absl::Status MakeEscrowDirectory(const std::string& directory) {
-  std::error_code error;
-  if (fs::create_directories(directory, error)) {
-    fs::permissions(directory, fs::perms::owner_all, error);
-  }
-  return error ? ErrnoStatus(error.value(), "make " + directory) : absl::OkStatus();
+absl::Status PrepareEscrow(const volume::EscrowDirectory& directory) {
+  block::DirectoryIdentity identity(directory.path, directory.identity_file);
+  CV_ASSIGN_OR_RETURN(const bool known, identity.Recall());
+  if (known) return identity.Check("keep headers in " + directory.path);
+  CV_RETURN_IF_ERROR(block::MakeDirectories(directory.path));
+  return identity.Remember();
 }
 
 absl::StatusOr<std::vector<std::string>> ListEscrowed(const std::string& directory,
@@ -53,15 +53,19 @@ absl::StatusOr<std::vector<std::string>> ListEscrowed(const std::string& directo
   return names;
 }
 
-absl::Status RemoveEscrowed(const std::string& directory, const std::string& volume) {
+absl::Status RemoveEscrowed(const volume::EscrowDirectory& directory, const std::string& volume) {
+  block::DirectoryIdentity identity(directory.path, directory.identity_file);
+  CV_ASSIGN_OR_RETURN(const bool known, identity.Recall());
+  if (known) CV_RETURN_IF_ERROR(identity.Check("remove a header from " + directory.path));
   std::error_code error;
-  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+  for (fs::directory_iterator entry(directory.path, error), end; !error && entry != end;
        entry.increment(error)) {
     if (!IsOf(entry->path().filename().string(), volume)) continue;
     CV_RETURN_IF_ERROR(RemoveFileDurably(entry->path().string()));
   }
+  // This node has saved nothing yet.
   if (!error || error == std::errc::no_such_file_or_directory) return absl::OkStatus();
-  return ErrnoStatus(error.value(), "list " + directory);
+  return ErrnoStatus(error.value(), "list " + directory.path);
 }
 
 }  // namespace cryptvol::worker

@@ -7,11 +7,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "volume/device_worker.h"
 
 namespace cryptvol::worker {
 
-// Mode 0700; one that is there stays as it is.
-absl::Status MakeEscrowDirectory(const std::string& directory);
+// That headers can be kept in it: the node's first save makes it, with mode 0700, and every later one
+// wants the same directory. DeviceWorker::EscrowHeader.
+absl::Status PrepareEscrow(const volume::EscrowDirectory& directory);
 
 // The names that begin with `prefix` and are those of saved headers, or of what a write that was cut
 // short has left of one.
@@ -19,7 +21,7 @@ absl::StatusOr<std::vector<std::string>> ListEscrowed(const std::string& directo
                                                       const std::string& prefix);
 
 // DeviceWorker::RemoveEscrowed.
-absl::Status RemoveEscrowed(const std::string& directory, const std::string& volume);
+absl::Status RemoveEscrowed(const volume::EscrowDirectory& directory, const std::string& volume);
 
 }  // namespace cryptvol::worker
 

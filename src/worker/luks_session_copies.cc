@@ -121,7 +121,6 @@ absl::StatusOr<std::string> LuksSession::DigestOnDevice(
 
 absl::Status LuksSession::WriteEscrow(const std::string& path,
                                       const volume::EscrowRequest& request) {
-  CV_RETURN_IF_ERROR(MakeEscrowDirectory(request.directory));
   DeviceStart header(path_, SavedBytes());
   return WriteFileAtomically(
       path, [&](ByteSink& sink) { return Encrypt(header, request.recipients, sink); });
@@ -129,14 +128,16 @@ absl::Status LuksSession::WriteEscrow(const std::string& path,
 
 absl::StatusOr<bool> LuksSession::EscrowHeader(const volume::EscrowRequest& request) {
   if (!copy_.has_value()) return Internal("escrow the header: none was inspected");
+  CV_RETURN_IF_ERROR(PrepareEscrow(request.directory));
+  const std::string& directory = request.directory.path;
   const std::string prefix = absl::StrCat(request.volume, ".", copy_->header.uuid, ".");
   CV_ASSIGN_OR_RETURN(const std::string digest, DigestOnDevice(request.recipients));
   const std::string name = absl::StrCat(prefix, digest, std::string(kEscrowSuffix));
-  const std::string path = request.directory + "/" + name;
+  const std::string path = directory + "/" + name;
   std::error_code error;
   const bool missing = !fs::exists(path, error);
   if (missing) CV_RETURN_IF_ERROR(WriteEscrow(path, request));
-  CV_ASSIGN_OR_RETURN(const auto earlier, ListEscrowed(request.directory, prefix));
+  CV_ASSIGN_OR_RETURN(const auto earlier, ListEscrowed(directory, prefix));
   // The volume is not locked. A directory that is slow may have kept this process for longer than its
   // driver lived, and another one has saved a later header by now. If not, none is in the list, and
   // what was written is of one state: each change of a header changes its metadata.
@@ -147,7 +148,7 @@ absl::StatusOr<bool> LuksSession::EscrowHeader(const volume::EscrowRequest& requ
   }
   // Also when nothing was written: an earlier save may have been cut short before this.
   for (const std::string& other : earlier) {
-    if (other != name) CV_RETURN_IF_ERROR(RemoveFileDurably(request.directory + "/" + other));
+    if (other != name) CV_RETURN_IF_ERROR(RemoveFileDurably(directory + "/" + other));
   }
   return missing;
 }

@@ -81,6 +81,7 @@ void from_json(const nlohmann::json& json, HeaderSummary& header);
 void to_json(nlohmann::json& json, const Inspection& inspection);
 void from_json(const nlohmann::json& json, Inspection& inspection);
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeaderPlan, parameters, luks_uuid, token, recovery_recipients)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EscrowDirectory, path, identity_file)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EscrowRequest, directory, volume, recipients)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ActivateOptions, name, read_only, discard, no_read_workqueue,
                                    no_write_workqueue)

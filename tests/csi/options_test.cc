@@ -72,8 +72,8 @@ TEST_F(EscrowTest, ReadsRecipientsAndLeavesTheDirectoryAlone) {
   const auto escrow = OpenEscrow(options_);
   ASSERT_TRUE(escrow.ok()) << escrow.status();
   EXPECT_EQ(escrow->recipients.size(), 1);
-  EXPECT_EQ(escrow->directory, options_.header_escrow);
-  EXPECT_FALSE(std::filesystem::exists(escrow->directory));
+  EXPECT_EQ(escrow->directory.path, options_.header_escrow);
+  EXPECT_FALSE(std::filesystem::exists(escrow->directory.path));
 }
 
 // Without the flag there is none; a directory without recipients, and recipients that are none, are

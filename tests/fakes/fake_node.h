@@ -203,7 +203,8 @@ class FakeWorker : public volume::DeviceWorker {
   absl::StatusOr<bool> EscrowHeader(const volume::EscrowRequest&, Deadline) override {
     return Internal("not faked");
   }
-  absl::Status RemoveEscrowed(const std::string&, const std::string&, Deadline) override {
+  absl::Status RemoveEscrowed(const volume::EscrowDirectory&, const std::string&,
+                              Deadline) override {
     return Internal("not faked");
   }
   absl::Status SaveHeader(const std::string&, Deadline) override {

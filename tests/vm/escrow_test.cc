@@ -3,10 +3,12 @@
 #include <set>
 
 #include "maintenance_fixture.h"
+#include "refusals.h"
 
 namespace cryptvol::vm {
 namespace {
 
+using grpc::StatusCode;
 using ::testing::HasSubstr;
 
 class Escrow : public MaintenanceTest {
@@ -25,11 +27,13 @@ class Escrow : public MaintenanceTest {
     return {"--header-escrow=" + directory, "--header-escrow-recipients=" + path("recipients"),
             "--metrics-address=127.0.0.1:9811"};
   }
+  // Without the directory's id.
   std::set<std::string> Kept() const {
     std::set<std::string> names;
     for (const auto& entry : std::filesystem::directory_iterator(path("escrow"))) {
       names.insert(entry.path().filename().string());
     }
+    names.erase("id");
     return names;
   }
   // The only one, decrypted.
@@ -132,7 +136,7 @@ TEST_F(Escrow, FailureIsCountedAndTheVolumeUsed) {
   EXPECT_THAT(HttpGet(9811, "/metrics"),
               HasSubstr("\ncryptvol_header_escrows_total{result=\"failed\"} 1\n"));
   EXPECT_THAT(driver_->log(), HasSubstr("could not be saved"));
-  EXPECT_EQ("", MustRun("ls -A " + path("full")));
+  EXPECT_EQ("id", MustRun("ls -A " + path("full")));
   MustRun("umount " + path("full"));
   ExpectKept(volume);
 }
@@ -148,6 +152,32 @@ TEST_F(Escrow, ADeletedVolumesHeaderGoes) {
   ASSERT_CODE(OK, Delete(volume));
   ASSERT_EQ(1, Kept().size());
   EXPECT_THAT(*Kept().begin(), HasSubstr(other.id));
+}
+
+// While the disk of the directory is not mounted, headers are neither kept where nobody looks for them, nor is
+// a volume's deletion whole: its header is still on that disk.
+TEST_F(Escrow, IsNotTheDirectoryBelowItsMount) {
+  driver_->Kill();
+  std::filesystem::create_directories(path("disk"));
+  std::filesystem::create_directories(path("escrow"));
+  MustRun(fmt::format("mount --bind {} {}", path("disk"), path("escrow")));
+  Restart(path("escrow"));
+  const Volume volume = Used();
+  ASSERT_EQ(1, Kept().size());
+
+  MustRun("umount " + path("escrow"));
+  ExpectKept(volume);
+  EXPECT_THAT(HttpGet(9811, "/metrics"),
+              HasSubstr("\ncryptvol_header_escrows_total{result=\"failed\"} 1\n"));
+  EXPECT_THAT(Delete(volume),
+              Refused(StatusCode::FAILED_PRECONDITION,
+                      {volume.id, "its saved headers are not", path("escrow"), "mounted"}));
+  EXPECT_EQ("", MustRun("ls -A " + path("escrow")));
+
+  MustRun(fmt::format("mount --bind {} {}", path("disk"), path("escrow")));
+  EXPECT_CODE(OK, Delete(volume));
+  EXPECT_TRUE(Kept().empty());
+  MustRun("umount " + path("escrow"));
 }
 
 // Without recipients there is nobody to encrypt to: the driver does not start.

@@ -43,7 +43,8 @@ class ProvisionerTest : public ::testing::Test {
     environment.storage = storage_.get();
     environment.read_mount_table = [] { return std::vector<mount::MountEntry>(); };
     // There are no workers: who removed a saved header would crash.
-    environment.escrow = {.directory = directory_ + "/escrow", .recipients = {"age1"}};
+    environment.escrow = {.directory = {.path = directory_ + "/escrow", .identity_file = ""},
+                          .recipients = {"age1"}};
     provisioner_ = std::make_unique<Provisioner>(std::move(environment));
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }

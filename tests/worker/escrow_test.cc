@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
-#include <stdlib.h>
 
 #include "age/file.h"
 #include "age/x25519.h"
@@ -20,18 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// It is made with its parents, for its owner alone; one that is there already stays as it is.
-TEST(EscrowDirectory, IsMadeForItsOwner) {
-  std::string top = ::testing::TempDir() + "/escrow-XXXXXX";
-  ASSERT_NE(nullptr, ::mkdtemp(top.data()));
-  const fs::path made = fs::path(top) / "a" / "b";
-  EXPECT_TRUE(MakeEscrowDirectory(made).ok());
-  EXPECT_EQ(fs::perms::owner_all, fs::status(made).permissions());
-  fs::permissions(made, fs::perms::all);
-  EXPECT_TRUE(MakeEscrowDirectory(made).ok());
-  EXPECT_EQ(fs::perms::all, fs::status(made).permissions());
-  fs::remove_all(top);
-}
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 // An escrow of this device's header.
 class EscrowTest : public LoopTest {
@@ -45,9 +34,15 @@ class EscrowTest : public LoopTest {
   absl::StatusOr<bool> Save() const {
     LuksSession session;
     CV_RETURN_IF_ERROR(session.Inspect(device_).status());
-    return session.EscrowHeader({escrow_, "pvc-1", {identity_->recipient().text()}});
+    return session.EscrowHeader({Directory(), "pvc-1", {identity_->recipient().text()}});
   }
-  std::vector<std::string> Kept() const { return *block::ListDirectory(escrow_); }
+  volume::EscrowDirectory Directory() const { return {escrow_, directory_ + "/state/escrow.id"}; }
+  // Without the directory's id.
+  std::vector<std::string> Kept() const {
+    auto names = *block::ListDirectory(escrow_);
+    std::erase(names, "id");
+    return names;
+  }
   void Put(const std::string& name) const { std::ofstream(escrow_ + "/" + name) << "old"; }
   std::string Decrypted() {
     EXPECT_EQ(1u, Kept().size());
@@ -81,6 +76,42 @@ TEST_F(EscrowTest, KeepsTheWholeHeader) {
   EXPECT_FALSE(*again);
   EXPECT_EQ(written, fs::last_write_time(file));
   EXPECT_TRUE(Decrypted() == FirstBytes(16 << 20));
+}
+
+// The directory is made by the first save, for its owner alone.
+TEST_F(EscrowTest, MakesItsDirectory) {
+  ASSERT_TRUE(Save().value_or(false));
+  EXPECT_EQ(fs::perms::owner_all, fs::status(escrow_).permissions());
+}
+
+// A directory whose disk is not mounted is there, and is not the one that headers were kept in: none is
+// saved to it, and none is taken to have been removed. With the disk it is the escrow again.
+TEST_F(EscrowTest, IsNoOtherDirectory) {
+  ASSERT_TRUE(Save().value_or(false));
+  fs::rename(escrow_, escrow_ + "-elsewhere");
+  for (const bool there : {false, true}) {
+    if (there) fs::create_directory(escrow_);
+    EXPECT_EQ(absl::StatusCode::kFailedPrecondition, Save().status().code());
+    const absl::Status removed = RemoveEscrowed(Directory(), "pvc-1");
+    EXPECT_EQ(absl::StatusCode::kFailedPrecondition, removed.code());
+    EXPECT_THAT(Message(removed), AllOf(HasSubstr(escrow_), HasSubstr("mounted"),
+                                        HasSubstr(Directory().identity_file)));
+    EXPECT_EQ(there, fs::exists(escrow_));
+  }
+  EXPECT_TRUE(fs::is_empty(escrow_));
+  fs::remove(escrow_);
+  fs::rename(escrow_ + "-elsewhere", escrow_);
+  EXPECT_TRUE(RemoveEscrowed(Directory(), "pvc-1").ok());
+  EXPECT_TRUE(Kept().empty());
+}
+
+// A node that has saved nothing has nothing to miss; one that is new finds the directory of others.
+TEST_F(EscrowTest, OfANodeThatHasSavedNothing) {
+  EXPECT_TRUE(RemoveEscrowed(Directory(), "pvc-1").ok());
+  ASSERT_TRUE(Save().value_or(false));
+  fs::remove_all(directory_ + "/state");
+  EXPECT_FALSE(Save().value_or(true));
+  EXPECT_EQ(1u, Kept().size());
 }
 
 // What a save that was cut short has left of earlier states, which old keys open, goes with the next
@@ -124,7 +155,7 @@ TEST_F(EscrowTest, HoldsNoWholeHeader) {
   LuksSession session;
   ASSERT_TRUE(session.Inspect(device_).ok());
   const uint64_t before = ResetPeakKib();
-  const auto saved = session.EscrowHeader({escrow_, "pvc-1", {identity_->recipient().text()}});
+  const auto saved = session.EscrowHeader({Directory(), "pvc-1", {identity_->recipient().text()}});
   ASSERT_TRUE(saved.ok()) << saved.status();
   EXPECT_LT(PeakKib() - before, 12u << 10);
   RecordProperty("peak_kib", static_cast<int>(PeakKib() - before));
