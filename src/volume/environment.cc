@@ -1,5 +1,7 @@
 #include "volume/environment.h"
 
+#include <utility>
+
 #include "base/sha256.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
@@ -29,6 +31,16 @@ absl::StatusOr<bool> FilesystemTools::IsWhole(const std::string& type, const std
 namespace {
 constexpr char kMappingPrefix[] = "cryptvol-";
 }  // namespace
+
+absl::StatusOr<std::optional<InspectionGate::Place>> EnterInspections(
+    const Environment& environment) {
+  std::optional<InspectionGate::Place> place;
+  if (environment.inspections == nullptr) return place;
+  const Deadline deadline = Deadline::After(environment.limits.kdf_queue);
+  CV_ASSIGN_OR_RETURN(auto entered, environment.inspections->Enter(deadline));
+  place.emplace(std::move(entered));
+  return place;
+}
 
 std::string MappingName(const std::string& driver_name, const std::string& volume_id) {
   const std::string text = driver_name + '\0' + volume_id;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -88,6 +89,11 @@ std::string MappingPath(const std::string& mapping_name);
 bool IsMappingPath(std::string_view device);
 // Beside it, the one through which a header restore looks at what lies behind the header.
 std::string TrialMappingName(const std::string& mapping_name);
+
+// A place among those whose paths and devices are looked at, in their order. DEADLINE_EXCEEDED after
+// limits.kdf_queue; no place where there is no bound.
+absl::StatusOr<std::optional<InspectionGate::Place>> EnterInspections(
+    const Environment& environment);
 
 // A random (version 4) UUID from the kernel.
 absl::StatusOr<std::string> NewUuid();

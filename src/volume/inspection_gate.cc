@@ -34,7 +34,7 @@ absl::StatusOr<InspectionGate::Place> InspectionGate::Enter(Deadline deadline) {
       waiting_.erase(ticket);
       changed_.notify_all();
       return MakeStatus(absl::StatusCode::kDeadlineExceeded,
-                        "other volumes' devices were looked at for too long; try again");
+                        "other volumes were looked at for too long; try again");
     }
     changed_.wait_until(lock, std::min(end, NextExpiry(now)));
   }

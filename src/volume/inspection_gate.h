@@ -1,5 +1,5 @@
-// How many devices are looked at at once when a node comes back: without a bound, a hundred stages start a
-// hundred processes that share the processors, and none ends within its deadline.
+// How many paths and devices are looked at at once when a node comes back: without a bound, a hundred stages
+// start a hundred processes that share the processors, and none ends within its deadline.
 #ifndef CRYPTVOL_VOLUME_INSPECTION_GATE_H_
 #define CRYPTVOL_VOLUME_INSPECTION_GATE_H_
 

@@ -27,6 +27,7 @@ absl::Status Resolve(const Environment& env, const std::shared_ptr<OperationLock
                      std::string& path) {
   CV_ASSIGN_OR_RETURN(std::optional<std::string> resolved, ResolveAtOnce(env, path));
   if (!resolved.has_value()) {
+    CV_ASSIGN_OR_RETURN(const auto place, EnterInspections(env));
     CV_ASSIGN_OR_RETURN(resolved, env.workers->New(lock)->ResolveMountPoint(
                                       path, Deadline::After(env.limits.path)));
   }

@@ -116,11 +116,7 @@ absl::StatusOr<bool> StageOperation::AlreadyMounted() {
 }
 
 absl::Status StageOperation::Inspect() {
-  std::optional<InspectionGate::Place> place;
-  if (env_.inspections != nullptr) {
-    CV_ASSIGN_OR_RETURN(auto entered, env_.inspections->Enter(After(env_.limits.kdf_queue)));
-    place.emplace(std::move(entered));
-  }
+  CV_ASSIGN_OR_RETURN(const auto place, EnterInspections(env_));
   CV_ASSIGN_OR_RETURN(inspection_, worker_->Inspect(device_, After(env_.limits.inspect)));
   CV_ASSIGN_OR_RETURN(record_, storage_->LoadRecord());
   if (storage_->is_static()) {

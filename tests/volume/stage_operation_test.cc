@@ -10,6 +10,7 @@
 #include <string>
 
 #include "fake_node.h"
+#include "volume/node.h"
 #include "volume/unstage_operation.h"
 
 namespace cryptvol::volume {
@@ -50,8 +51,8 @@ class StageTest : public ::testing::Test {
   }
   ~StageTest() override { std::filesystem::remove_all(directory_); }
 
-  absl::Status Stage(const std::string& passphrase = "right",
-                     const std::vector<std::string>& previous = {}) {
+  StageRequest Request(const std::string& passphrase = "right",
+                       const std::vector<std::string>& previous = {}) const {
     StageRequest request;
     request.volume_id = "pvc-1";
     request.staging_path = directory_ + "/staging";
@@ -64,9 +65,13 @@ class StageTest : public ::testing::Test {
     for (const std::string& old : previous) {
       request.secret->previous.push_back({"CRYPTO_KEY_PREVIOUS_VALUE", *SecretBytes::CopyOf(old)});
     }
+    return request;
+  }
+  absl::Status Stage(const std::string& passphrase = "right",
+                     const std::vector<std::string>& previous = {}) {
     world_.steps = 0;
     world_.trace.clear();
-    return StageOperation(environment_, request, lock_).Run();
+    return StageOperation(environment_, Request(passphrase, previous), lock_).Run();
   }
 
   absl::Status Unstage() {
@@ -134,6 +139,26 @@ TEST_F(StageTest, EachStepHasItsDeadline) {
     EXPECT_LE(world_.allowed[step], limit) << step;
     EXPECT_GT(world_.allowed[step], limit - std::chrono::minutes(30)) << step;
   }
+}
+
+// A path that only a worker may look at waits its turn, as devices do: when a node comes back, there are a
+// hundred of both.
+TEST_F(StageTest, PathsWaitTheirTurnToo) {
+  InspectionGate gate(/*places=*/1, std::chrono::hours(1));
+  environment_.inspections = &gate;
+  environment_.limits.kdf_queue = std::chrono::milliseconds(50);
+  const auto stage = [&] {
+    StageRequest request = Request();
+    request.staging_path = directory_ + "/not/there/yet";
+    return Node(environment_).Stage(std::move(request), lock_).status();
+  };
+  {
+    const auto place = gate.Enter(Deadline::After(std::chrono::seconds(1)));
+    ASSERT_EQ(absl::OkStatus(), place.status());
+    EXPECT_THAT(stage(), Refuses(absl::StatusCode::kDeadlineExceeded, "other volumes"));
+    EXPECT_TRUE(world_.trace.empty());
+  }
+  EXPECT_EQ(absl::OkStatus(), stage());
 }
 
 // mkfs options that give another type of filesystem are refused, and so is a device that is too small
