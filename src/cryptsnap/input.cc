@@ -24,8 +24,9 @@ absl::Status ReadError(absl::Status status) {
 }  // namespace
 
 void EnlargePipe(int fd) {
-  constexpr int kPipeBytes = 256 << 10;  // more does not stay in a processor's cache
-  // Beyond the user's limit the pipe stays as it is: it works all the same.
+  // What a user may have without privileges (/proc/sys/fs/pipe-max-size), and two of our batches: while one is
+  // read or written, the program at the other end works on the other. Beyond the limit the pipe stays as it is.
+  constexpr int kPipeBytes = 1 << 20;
   struct stat info;
   if (::fstat(fd, &info) == 0 && S_ISFIFO(info.st_mode)) ::fcntl(fd, F_SETPIPE_SZ, kPipeBytes);
 }

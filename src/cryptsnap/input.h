@@ -16,7 +16,7 @@
 
 namespace cryptvol::cryptsnap {
 
-// Makes a pipe hold 256 KiB, so that both ends sleep less often. Anything else is left alone.
+// Makes a pipe hold 1 MiB, so that both ends sleep less often. Anything else is left alone.
 void EnlargePipe(int fd);
 
 class Input : public ByteSource, private PieceSource {
