@@ -47,7 +47,10 @@ NewFile::NewFile(NewFile&& other) noexcept
       size_(other.size_) {}
 
 NewFile::~NewFile() {
-  if (!hidden_.empty()) ::unlinkat(directory_.get(), hidden_.c_str(), 0);
+  if (hidden_.empty()) return;
+  // Closed first: NFS gives what is removed while it is open another name, and takes that away some time later.
+  fd_.Reset();
+  ::unlinkat(directory_.get(), hidden_.c_str(), 0);
 }
 
 absl::StatusOr<NewFile> NewFile::Create(int directory, std::string shown, mode_t mode) {
